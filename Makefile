@@ -1,0 +1,54 @@
+# Everything here needs Go, make and git, and the Go module proxy for the first run; nothing else is installed.
+
+GO        ?= go
+PKGS      ?= ./...
+FUZZTIME  ?= 10s
+BENCH     ?= .
+DEMOFLAGS ?=
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/raftstream/raftstream/cli.version=$(VERSION) -X github.com/raftstream/raftstream/cli.commit=$(COMMIT)
+
+# Tools are pinned in a module of their own, so that the main module's graph stays that of the product.
+TOOL := $(GO) tool -modfile=tools/go.mod
+
+.PHONY: build demo test race lint bench fuzz generate generate-check clean check
+
+build: ## bin/raftstream, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/raftstream ./cmd/node
+
+demo: build ## three nodes, word count, the leader killed, the verdict
+	./bin/raftstream demo $(DEMOFLAGS)
+
+test: ## all tests
+	$(GO) test -shuffle=on $(PKGS)
+
+race: ## all tests with the race detector
+	$(GO) test -race -shuffle=on $(PKGS)
+
+lint: generate-check ## format, vet, staticcheck, generated code
+	@out=$$($(TOOL) gofumpt -l .); if [ -n "$$out" ]; then echo "not formatted, run gofumpt -w:"; echo "$$out"; exit 1; fi
+	$(GO) vet $(PKGS)
+	$(TOOL) staticcheck $(PKGS)
+
+bench: ## benchmarks, BENCH selects
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+generate: ## Go code of every .proto file
+	$(GO) -C tools run ./protogen -root ..
+
+generate-check:
+	$(GO) -C tools run ./protogen -root .. -check
+
+clean: ## what the targets above made
+	rm -rf bin
+
+check: lint test ## what must be green before a commit
