@@ -28,7 +28,14 @@ type Link interface {
 	Close() error
 }
 
-// Dialer opens control streams. Dial finds the node that leads now, or fails; it does not retry.
+// CauseCloser is a Link that is told why its carrier closes it. ErrPeerDead: the executor's process is gone, its session
+// may be ended at once. Any other cause, or Close: the stream is lost, and silence decides (rule 3).
+type CauseCloser interface {
+	CloseCause(cause error) error
+}
+
+// Dialer opens control streams. Dial finds the node that leads now, or fails; it does not retry. A node that does not
+// lead answers ErrNotLeader, as a *NotLeaderError where it may know who does.
 type Dialer interface {
 	Dial(ctx context.Context, h Hello) (Link, error)
 }

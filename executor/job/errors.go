@@ -7,8 +7,27 @@ var (
 	ErrNoBlock = errors.New("block not held here")
 	// ErrFenced says that the receiver of an order knows a newer authority than the one it cites.
 	ErrFenced = errors.New("order of an older authority")
-	// ErrNotLeader says that the node dialled does not lead.
+	// ErrNotLeader says that the node dialled does not lead. See NotLeaderError.
 	ErrNotLeader = errors.New("not the leading driver")
+	// ErrPeerDead says that a peer's stream was reset and its port refuses a dial: the process is gone, at once and
+	// for certain (rule 3). What was asked of it has an unknown outcome.
+	ErrPeerDead = errors.New("peer's process is gone")
 	// ErrFull says that a store's limit is reached.
 	ErrFull = errors.New("store is full")
 )
+
+// NotLeaderError is an ErrNotLeader of a node that may know who leads.
+type NotLeaderError struct {
+	Leader string // rpc address of the node that leads, "" where unknown
+}
+
+// Error names the leader where it is known.
+func (e *NotLeaderError) Error() string {
+	if e.Leader == "" {
+		return ErrNotLeader.Error() + ", the leader is not known"
+	}
+	return ErrNotLeader.Error() + ", that is " + e.Leader
+}
+
+// Unwrap makes the error an ErrNotLeader.
+func (e *NotLeaderError) Unwrap() error { return ErrNotLeader }
