@@ -62,6 +62,7 @@ type BatchReport struct {
 	StartedMS, EndedMS int64  // wall clock of the coordinator
 	Records            int64  // of the inputs of this batch time
 	Tries              int    // most tries that a task needed
+	Lost               int64  // records that were left out because no open session holds them (Batch.AcceptLoss)
 	Error              string // not empty: the batch failed for good
 }
 
@@ -155,6 +156,7 @@ func (e *TaskError) Error() string {
 type Fetch struct {
 	Authority id.Authority
 	App       id.App
+	Time      id.Time // of the batch that the map tasks ran for
 	Shuffle   dataset.ShuffleID
 	Reducer   int
 	MapParts  []int
