@@ -1,0 +1,51 @@
+package local
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/raftstream/raftstream/executor/job"
+)
+
+func cloneLaunch(l *job.Launch) *job.Launch {
+	c := *l
+	c.App.Spec.Params = slices.Clone(l.App.Spec.Params)
+	c.Parts = slices.Clone(l.Parts)
+	c.Inputs = slices.Clone(l.Inputs)
+	for i, in := range l.Inputs {
+		c.Inputs[i].Blocks = slices.Clone(in.Blocks)
+		for k, b := range in.Blocks {
+			c.Inputs[i].Blocks[k].Stores = slices.Clone(b.Stores)
+		}
+	}
+	c.MapOutputs = slices.Clone(l.MapOutputs)
+	for i, o := range l.MapOutputs {
+		c.MapOutputs[i].Holders = slices.Clone(o.Holders)
+	}
+	return &c
+}
+
+func cloneResult(r *job.LaunchResult) *job.LaunchResult {
+	c := &job.LaunchResult{Tasks: slices.Clone(r.Tasks)}
+	for i, t := range r.Tasks {
+		c.Tasks[i].Receipt = slices.Clone(t.Receipt)
+		if t.Err != nil {
+			c.Tasks[i].Err = cloneTaskError(t.Err)
+		}
+	}
+	return c
+}
+
+func cloneTaskError(e *job.TaskError) *job.TaskError {
+	c := *e
+	c.MapParts = slices.Clone(e.MapParts)
+	return &c
+}
+
+// cloneError copies what crosses a wire as a value; other errors are taken as they are.
+func cloneError(err error) error {
+	if e, ok := errors.AsType[*job.TaskError](err); ok {
+		return cloneTaskError(e)
+	}
+	return err
+}
