@@ -1,24 +1,47 @@
 // Package driver owns leadership as a scope: barrier, Epoch entry, start the duties, revoke. A duty compares a view of
 // the ledger with reality and acts or proposes; each is a package below this one and knows no other duty. The driver
 // promises that nothing of a leadership runs after it is lost; it must not know DStreams.
+//
+// Three things make it up: Driver runs the leaderships of this node one after the other; Hub is where executors are
+// connected to a leadership; Turns is the loop that every duty consists of.
 package driver
 
 import (
 	"context"
+	"time"
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
+// Raft replicates the ledger. raftnode.Node is one.
+type Raft interface {
+	// Leadership gives the latest change; older ones that nobody took are dropped.
+	Leadership() <-chan id.Leadership
+	// IsLeader reports whether this node leads in the term.
+	IsLeader(term uint64) bool
+	// Leader gives the node that leads as far as this one knows, "" for none.
+	Leader() (node, addr string)
+	// Barrier returns when everything committed before is applied here.
+	Barrier(ctx context.Context) error
+	// Propose returns when the command is applied here. id.ErrNotLeader and id.ErrOverloaded say that it was not
+	// proposed; any other error that the outcome is unknown.
+	Propose(ctx context.Context, term uint64, c fsm.Command) (fsm.Result, error)
+	View() fsm.View
+	Changed(after uint64) <-chan struct{}
+}
+
 // Ledger is the replicated state machine, bound to one leadership: proposals carry its term.
 type Ledger interface {
+	// Epoch is the leadership. Orders cite it; the view's may already be another one's.
+	Epoch() id.Epoch
 	// View is immutable, of one applied index.
 	View() fsm.View
 	// Changed is closed when the applied index is above after.
 	Changed(after uint64) <-chan struct{}
 	// Propose returns when the command is applied here. An error means that the outcome is unknown, unless it is
-	// ErrNotLeader or ErrOverloaded of package raftnode: then the command was never proposed.
+	// id.ErrNotLeader or id.ErrOverloaded: then the command was never proposed.
 	Propose(ctx context.Context, c fsm.Command) (fsm.Result, error)
 }
 
@@ -37,6 +60,16 @@ type Connection interface {
 	// Send queues an order. False: the queue is full or the connection gone; the connection is then closed, and what
 	// was sent on it must be taken as unsent.
 	Send(m job.ToExecutor) bool
+	// Room is how many orders the queue takes at present. Who has many to send looks at it first.
+	Room() int
+	// Close ends the connection: its session is over. The executor dials again and gets a new one.
+	Close()
+}
+
+// Loss is why a session has no connection.
+type Loss struct {
+	Since time.Time // when it was lost, or when this leadership began
+	Gone  bool      // the executor's process is known to be dead: nothing to wait for
 }
 
 // Connections are the executors that are connected to this leadership.
@@ -45,6 +78,8 @@ type Connections interface {
 	All() []Connection
 	// Of gives the connection of a session.
 	Of(s id.Session) (Connection, bool)
+	// Lost says what is known of a session without connection.
+	Lost(s id.Session) Loss
 	// Changed is closed at the next connect or disconnect.
 	Changed() <-chan struct{}
 }

@@ -1,0 +1,210 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+var (
+	// ErrClosed says that a control stream was ended by the driver or by its other end: dial again.
+	ErrClosed = errors.New("control stream is closed")
+	// ErrRefused says that the executor cannot be taken as it is: it belongs to another cluster, or a newer start of
+	// it is known.
+	ErrRefused = errors.New("executor is refused")
+)
+
+// Hub is where executors are connected to the leadership of this node. It implements job.Dialer for executors of this
+// process and for the server that carries the streams of others, and Connections for duties. It is empty while this
+// node does not lead.
+type Hub struct {
+	raft Raft
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	tenure  *tenure // nil: not leading
+	number  uint64  // of the last connection
+	conns   map[id.Store]*conn
+	lost    map[id.Session]Loss
+	changed chan struct{}
+}
+
+var (
+	_ job.Dialer  = (*Hub)(nil)
+	_ Connections = (*Hub)(nil)
+)
+
+// NewHub makes a hub that a Driver opens and closes.
+func NewHub(r Raft, log *slog.Logger) *Hub {
+	return &Hub{raft: r, log: log.With("part", "hub"), changed: make(chan struct{})}
+}
+
+// Dial opens a session for the executor, or finds it open, and connects it. A connection of the same store that is
+// there already is closed. While this node does not lead it answers a *job.NotLeaderError.
+func (h *Hub) Dial(ctx context.Context, hello job.Hello) (job.Link, error) {
+	t := h.current()
+	if t == nil {
+		return nil, h.notLeader()
+	}
+	ctx, leave, err := t.enter(ctx)
+	if err != nil {
+		return nil, h.notLeader()
+	}
+	defer leave()
+	cluster := t.View().Cluster()
+	if hello.Cluster != "" && hello.Cluster != cluster {
+		return nil, fmt.Errorf("%w: store %s belongs to cluster %s, this is cluster %s", ErrRefused, hello.Store, hello.Cluster, cluster)
+	}
+	opened, err := t.Propose(ctx, &fsm.SessionOpened{
+		Store: hello.Store, Generation: hello.Generation, Name: hello.Name, Addr: hello.Addr, Slots: hello.Slots,
+		Build: hello.Build, NowMS: time.Now().UnixMilli(),
+	})
+	switch {
+	case errors.Is(err, id.ErrNotLeader):
+		return nil, h.notLeader()
+	case err != nil:
+		return nil, err
+	case opened.Outcome != fsm.Done:
+		return nil, fmt.Errorf("%w: %s", ErrRefused, opened.Reason)
+	}
+	return h.connect(t, hello.Store, job.Welcome{Session: id.Session(opened.Index), Epoch: t.epoch, Cluster: cluster})
+}
+
+func (h *Hub) connect(t *tenure, store id.Store, w job.Welcome) (job.Link, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tenure != t {
+		return nil, &job.NotLeaderError{}
+	}
+	old, connected := h.conns[store]
+	if connected && old.welcome.Session > w.Session {
+		return nil, fmt.Errorf("%w: session %d of store %s is over, session %d is connected", ErrRefused, w.Session, store, old.welcome.Session)
+	}
+	if connected {
+		old.shut()
+	}
+	h.number++
+	c := newConn(h, t, h.number, store, w)
+	h.conns[store] = c
+	delete(h.lost, w.Session)
+	h.broadcast()
+	return &link{c}, nil
+}
+
+// All lists the connections in order of session.
+func (h *Hub) All() []Connection {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	conns := slices.SortedFunc(maps.Values(h.conns), func(a, b *conn) int {
+		return int(min(max(int64(a.welcome.Session)-int64(b.welcome.Session), -1), 1))
+	})
+	all := make([]Connection, len(conns))
+	for i, c := range conns {
+		all[i] = c
+	}
+	return all
+}
+
+// Of gives the connection of a session.
+func (h *Hub) Of(s id.Session) (Connection, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.conns {
+		if c.welcome.Session == s {
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+// Lost says since when a session has no connection: it was lost, or this leadership never had one.
+func (h *Hub) Lost(s id.Session) Loss {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if l, ok := h.lost[s]; ok {
+		return l
+	}
+	if h.tenure == nil {
+		return Loss{Since: time.Now()}
+	}
+	return Loss{Since: h.tenure.began}
+}
+
+// Changed is closed at the next connect or disconnect.
+func (h *Hub) Changed() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.changed
+}
+
+// open starts a tenure: executors may connect from here on.
+func (h *Hub) open(t *tenure) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tenure = t
+	h.conns = make(map[id.Store]*conn)
+	h.lost = make(map[id.Session]Loss)
+	h.broadcast()
+}
+
+// close ends every connection of the tenure.
+func (h *Hub) close(t *tenure) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tenure != t {
+		return
+	}
+	for _, c := range h.conns {
+		c.shut()
+	}
+	h.tenure, h.conns, h.lost = nil, nil, nil
+	h.broadcast()
+}
+
+// disconnect ends a connection. One that was replaced before leaves no trace.
+func (h *Hub) disconnect(c *conn, gone bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.shut()
+	if h.tenure != c.tenure || h.conns[c.store] != c {
+		return
+	}
+	delete(h.conns, c.store)
+	h.prune()
+	h.lost[c.welcome.Session] = Loss{Since: time.Now(), Gone: gone}
+	h.broadcast()
+}
+
+// prune forgets losses of sessions that are over, so that what is remembered is bounded by the ledger's open sessions.
+func (h *Hub) prune() {
+	v := h.tenure.View()
+	maps.DeleteFunc(h.lost, func(s id.Session, _ Loss) bool {
+		_, open := v.Session(s)
+		return !open
+	})
+}
+
+func (h *Hub) current() *tenure {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tenure
+}
+
+func (h *Hub) broadcast() {
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+func (h *Hub) notLeader() error {
+	_, addr := h.raft.Leader()
+	return &job.NotLeaderError{Leader: addr}
+}

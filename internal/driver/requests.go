@@ -1,0 +1,120 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/raftstream/raftstream/connector"
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+// answer proposes what a request asks for and makes the reply of the result.
+func (c *conn) answer(ctx context.Context, r job.ToDriver) (job.Reply, error) {
+	command, err := commandOf(r, c.welcome.Session, time.Now().UnixMilli())
+	if err != nil {
+		return job.Reply{}, err
+	}
+	result, err := c.tenure.Propose(ctx, command)
+	if errors.Is(err, id.ErrOverloaded) {
+		return replyTo(r, fsm.Result{Outcome: fsm.Limited, Reason: id.ErrOverloaded.Error()})
+	}
+	if err != nil {
+		return job.Reply{}, err
+	}
+	v := c.tenure.View()
+	if result.Outcome == fsm.Refused {
+		// A refusal for want of a session is none of the request: parts of it may have taken effect before. The
+		// executor must learn that its session is over, and it does by dialling again.
+		if _, open := v.Session(c.welcome.Session); !open {
+			c.Close()
+			return job.Reply{}, fmt.Errorf("%w: session %d is over", ErrClosed, c.welcome.Session)
+		}
+	}
+	reply, err := replyTo(r, result)
+	if started, ok := r.(*job.ReceiverStarted); ok && err == nil && reply.Outcome == job.Done {
+		reply.Positions = positions(v, started.App, started.Stream)
+	}
+	return reply, err
+}
+
+// commandOf makes the command of a request that came under a session.
+func commandOf(r job.ToDriver, s id.Session, nowMS int64) (fsm.Command, error) {
+	switch r := r.(type) {
+	case *job.BlocksReport:
+		blocks := make([]fsm.AddedBlock, len(r.Blocks))
+		for i, b := range r.Blocks {
+			blocks[i] = fsm.AddedBlock{ID: b.ID, Records: b.Records, Bytes: b.Bytes, CRC: b.CRC, Stores: b.Stores, Ranges: b.Ranges}
+		}
+		return &fsm.BlocksAdded{Session: s, Blocks: blocks, NowMS: nowMS}, nil
+	case *job.ReceiverStarted:
+		return &fsm.ReceiverRegistered{App: r.App, Stream: r.Stream, Instance: r.Instance, Session: s, NowMS: nowMS}, nil
+	case *job.ReceiverStopped:
+		return &fsm.ReceiverDeregistered{App: r.App, Stream: r.Stream, Instance: r.Instance, Message: r.Message, Error: r.Error, NowMS: nowMS}, nil
+	case *job.ReceiverFailed:
+		return &fsm.ReceiverFailed{App: r.App, Stream: r.Stream, Instance: r.Instance, Error: r.Error, NowMS: nowMS}, nil
+	case *job.Inventory:
+		return &fsm.InventoryReported{Session: s, Blocks: r.Blocks, First: r.First, Last: r.Last}, nil
+	case *job.BatchReport:
+		return batchCommand(r, nowMS), nil
+	}
+	return nil, fmt.Errorf("request of unknown type %T", r)
+}
+
+func batchCommand(r *job.BatchReport, nowMS int64) fsm.Command {
+	if r.Error != "" {
+		return &fsm.BatchFailed{
+			App: r.App, Time: r.Time, Office: r.Authority.Office, Attempt: r.Authority.Attempt, Error: r.Error,
+			StartedMS: r.StartedMS, EndedMS: r.EndedMS, Tries: r.Tries, NowMS: nowMS,
+		}
+	}
+	return &fsm.BatchCompleted{
+		App: r.App, Time: r.Time, Office: r.Authority.Office, Attempt: r.Authority.Attempt,
+		StartedMS: r.StartedMS, EndedMS: r.EndedMS, Tries: r.Tries, Lost: r.Lost, NowMS: nowMS,
+	}
+}
+
+// replyTo makes the reply of a result. A report of blocks has a fate for every block, also where it failed as a whole.
+func replyTo(r job.ToDriver, result fsm.Result) (job.Reply, error) {
+	reply := job.Reply{Outcome: outcome(result.Outcome), Index: result.Index, Reason: result.Reason, Delete: result.Missing}
+	report, ok := r.(*job.BlocksReport)
+	if !ok {
+		return reply, nil
+	}
+	reply.Blocks = make([]job.BlockReply, len(report.Blocks))
+	if result.Outcome != fsm.Done {
+		for i := range reply.Blocks {
+			reply.Blocks[i] = job.BlockReply{Outcome: reply.Outcome, Reason: reply.Reason}
+		}
+		return reply, nil
+	}
+	if len(result.Blocks) != len(report.Blocks) {
+		return job.Reply{}, fmt.Errorf("%d results for %d reported blocks", len(result.Blocks), len(report.Blocks))
+	}
+	for i, b := range result.Blocks {
+		reply.Blocks[i] = job.BlockReply{Outcome: outcome(b.Outcome), Index: b.Index, Reason: b.Reason}
+	}
+	return reply, nil
+}
+
+func outcome(o fsm.Outcome) job.Outcome {
+	switch o {
+	case fsm.Done:
+		return job.Done
+	case fsm.Limited:
+		return job.Later
+	}
+	return job.Refused
+}
+
+// positions lists where every partition of a stream stands, for a receiver instance to go on from.
+func positions(v fsm.View, app id.App, stream id.Stream) []connector.Range {
+	var all []connector.Range
+	for partition, last := range v.Positions(app, stream) {
+		all = append(all, connector.Range{Partition: partition, Last: last})
+	}
+	return all
+}

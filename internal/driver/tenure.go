@@ -1,0 +1,80 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+// tenure is one leadership of this node: the ledger bound to it, and a door by which callers from outside come in
+// while it lasts. It implements Ledger.
+type tenure struct {
+	raft  Raft
+	term  uint64
+	epoch id.Epoch
+	began time.Time
+
+	mu     sync.Mutex
+	closed bool
+	callID uint64
+	calls  map[uint64]context.CancelCauseFunc
+	inside sync.WaitGroup
+}
+
+func newTenure(r Raft, term uint64) *tenure {
+	return &tenure{raft: r, term: term, began: time.Now(), calls: make(map[uint64]context.CancelCauseFunc)}
+}
+
+func (t *tenure) Epoch() id.Epoch                       { return t.epoch }
+func (t *tenure) View() fsm.View                        { return t.raft.View() }
+func (t *tenure) Changed(after uint64) <-chan struct{} { return t.raft.Changed(after) }
+
+// Propose makes sure that a refusal is one of the command: what another leadership's opening refused says nothing
+// about the command, so its outcome is given as unknown.
+func (t *tenure) Propose(ctx context.Context, c fsm.Command) (fsm.Result, error) {
+	r, err := t.raft.Propose(ctx, t.term, c)
+	if err != nil {
+		return fsm.Result{}, fmt.Errorf("propose %T: %w", c, err)
+	}
+	// Terms only rise, and ours was open before the proposal: if it still is, it was when the command was applied.
+	if now := t.raft.View().Leadership().Term; r.Outcome != fsm.Done && now != t.term {
+		return fsm.Result{}, fmt.Errorf("propose %T in term %d: deposed by term %d", c, t.term, now)
+	}
+	return r, nil
+}
+
+// enter lets a caller from outside in: the context ends with the tenure, and the tenure does not end before leave.
+func (t *tenure) enter(ctx context.Context) (inner context.Context, leave func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, nil, id.ErrNotLeader
+	}
+	inner, cancel := context.WithCancelCause(ctx)
+	t.callID++
+	call := t.callID
+	t.calls[call] = cancel
+	t.inside.Add(1)
+	return inner, func() {
+		t.mu.Lock()
+		delete(t.calls, call)
+		t.mu.Unlock()
+		cancel(nil)
+		t.inside.Done()
+	}, nil
+}
+
+// end shuts the door, cancels who is inside and waits until all have left.
+func (t *tenure) end() {
+	t.mu.Lock()
+	t.closed = true
+	for _, cancel := range t.calls {
+		cancel(errDeposed)
+	}
+	t.mu.Unlock()
+	t.inside.Wait()
+}
