@@ -1,0 +1,395 @@
+package codec
+
+import (
+	"encoding"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+	"unsafe"
+)
+
+// part is the codec of a type known by reflection alone. Its functions take the address of a value: structs and arrays
+// add offsets to it, so that nothing is boxed. Addresses are of live Go values throughout.
+type part struct {
+	name   string
+	min    int
+	fixed  bool
+	append func(dst []byte, p unsafe.Pointer) []byte
+	read   func(src []byte, p unsafe.Pointer) ([]byte, error)
+	own    func(p unsafe.Pointer) // nil: nothing to do
+	hash   func(p unsafe.Pointer) uint64
+	normal func(p unsafe.Pointer) // nil: nothing to do
+}
+
+func lift[T any](c *Codec[T], name string) *part {
+	p := &part{
+		name: name, min: c.Min, fixed: c.Fixed,
+		append: func(dst []byte, p unsafe.Pointer) []byte { return c.Append(dst, (*T)(p)) },
+		read:   func(src []byte, p unsafe.Pointer) ([]byte, error) { return c.Read(src, (*T)(p)) },
+		hash:   func(p unsafe.Pointer) uint64 { return c.Hash((*T)(p)) },
+	}
+	if !c.Plain {
+		p.own = func(p unsafe.Pointer) { c.Own((*T)(p)) }
+	}
+	return p
+}
+
+var (
+	timeType        = reflect.TypeFor[time.Time]()
+	appenderType    = reflect.TypeFor[encoding.BinaryAppender]()
+	marshalerType   = reflect.TypeFor[encoding.BinaryMarshaler]()
+	unmarshalerType = reflect.TypeFor[encoding.BinaryUnmarshaler]()
+)
+
+// builder resolves one type; open holds the types around the current one, to refuse types that contain themselves.
+type builder struct{ open []reflect.Type }
+
+func (b *builder) build(t reflect.Type, path string) (*part, error) {
+	if t == timeType {
+		return timePart(), nil
+	}
+	if ptr := reflect.PointerTo(t); ptr.Implements(unmarshalerType) &&
+		(ptr.Implements(appenderType) || ptr.Implements(marshalerType)) {
+		return binaryPart(t), nil
+	}
+	if p := scalar(t); p != nil {
+		return p, nil
+	}
+	for _, o := range b.open {
+		if o == t {
+			return nil, fmt.Errorf("%s: type %v contains itself", path, t)
+		}
+	}
+	b.open = append(b.open, t)
+	defer func() { b.open = b.open[:len(b.open)-1] }()
+	switch t.Kind() {
+	case reflect.Struct:
+		return b.structPart(t, path)
+	case reflect.Array:
+		return b.arrayPart(t, path)
+	case reflect.Slice:
+		return b.slicePart(t, path)
+	}
+	return nil, fmt.Errorf("%s: a %v has no encoding (use structs of exported fields, slices, arrays, strings, numbers, bool, time.Time, or a type with AppendBinary and UnmarshalBinary)",
+		path, t.Kind())
+}
+
+// scalar gives the codec of strings, numbers and bools, also of named types of such kinds.
+func scalar(t reflect.Type) *part {
+	switch t.Kind() {
+	case reflect.String:
+		return lift(&stringCodec, t.String())
+	case reflect.Int:
+		return lift(signed[int]("int"), t.String())
+	case reflect.Int8:
+		return lift(&int8Codec, t.String())
+	case reflect.Int16:
+		return lift(signed[int16]("int16"), t.String())
+	case reflect.Int32:
+		return lift(signed[int32]("int32"), t.String())
+	case reflect.Int64:
+		return lift(signed[int64]("int64"), t.String())
+	case reflect.Uint:
+		return lift(unsigned[uint]("uint"), t.String())
+	case reflect.Uint8:
+		return lift(&uint8Codec, t.String())
+	case reflect.Uint16:
+		return lift(unsigned[uint16]("uint16"), t.String())
+	case reflect.Uint32:
+		return lift(unsigned[uint32]("uint32"), t.String())
+	case reflect.Uint64:
+		return lift(unsigned[uint64]("uint64"), t.String())
+	case reflect.Float32:
+		return lift(&float32Codec, t.String())
+	case reflect.Float64:
+		return lift(&float64Codec, t.String())
+	case reflect.Bool:
+		return lift(&boolCodec, t.String())
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return lift(&bytesCodec, t.String())
+		}
+	}
+	return nil
+}
+
+type field struct {
+	*part
+	offset uintptr
+}
+
+func (b *builder) structPart(t reflect.Type, path string) (*part, error) {
+	var fields []field
+	var names []string
+	whole := &part{fixed: true}
+	var owned, normal []field
+	for i := range t.NumField() {
+		f := t.Field(i)
+		at := path + "." + f.Name
+		if !f.IsExported() {
+			return nil, fmt.Errorf("%s: the field is not exported", at)
+		}
+		p, err := b.build(f.Type, at)
+		if err != nil {
+			return nil, err
+		}
+		in := field{p, f.Offset}
+		fields = append(fields, in)
+		if p.own != nil {
+			owned = append(owned, in)
+		}
+		if p.normal != nil {
+			normal = append(normal, in)
+		}
+		names = append(names, f.Name+" "+p.name)
+		whole.min += p.min
+		whole.fixed = whole.fixed && p.fixed
+	}
+	whole.name = "{" + strings.Join(names, ";") + "}"
+	if t.Name() != "" {
+		whole.name = t.String() + whole.name
+	}
+	whole.append = func(dst []byte, p unsafe.Pointer) []byte {
+		for i := range fields {
+			dst = fields[i].append(dst, unsafe.Add(p, fields[i].offset))
+		}
+		return dst
+	}
+	whole.read = func(src []byte, p unsafe.Pointer) ([]byte, error) {
+		var err error
+		for i := range fields {
+			if src, err = fields[i].read(src, unsafe.Add(p, fields[i].offset)); err != nil {
+				return nil, err
+			}
+		}
+		return src, nil
+	}
+	whole.hash = func(p unsafe.Pointer) uint64 {
+		h := uint64(root5)
+		for i := range fields {
+			h = chain(h, fields[i].hash(unsafe.Add(p, fields[i].offset)))
+		}
+		return h
+	}
+	whole.own = each(owned, func(f field) func(unsafe.Pointer) { return f.own })
+	whole.normal = each(normal, func(f field) func(unsafe.Pointer) { return f.normal })
+	return whole, nil
+}
+
+// each gives a function that calls do of every field, or nil if there is none.
+func each(fields []field, do func(field) func(unsafe.Pointer)) func(unsafe.Pointer) {
+	if len(fields) == 0 {
+		return nil
+	}
+	return func(p unsafe.Pointer) {
+		for _, f := range fields {
+			do(f)(unsafe.Add(p, f.offset))
+		}
+	}
+}
+
+func (b *builder) arrayPart(t reflect.Type, path string) (*part, error) {
+	e, err := b.build(t.Elem(), path+"[]")
+	if err != nil {
+		return nil, err
+	}
+	n, size := t.Len(), t.Elem().Size()
+	a := &part{name: fmt.Sprintf("[%d]%s", n, e.name), min: n * e.min, fixed: e.fixed}
+	if t.Name() != "" {
+		a.name = t.String() + a.name
+	}
+	a.append = func(dst []byte, p unsafe.Pointer) []byte {
+		for i := range n {
+			dst = e.append(dst, unsafe.Add(p, uintptr(i)*size))
+		}
+		return dst
+	}
+	a.read = func(src []byte, p unsafe.Pointer) ([]byte, error) {
+		var err error
+		for i := range n {
+			if src, err = e.read(src, unsafe.Add(p, uintptr(i)*size)); err != nil {
+				return nil, err
+			}
+		}
+		return src, nil
+	}
+	a.hash = func(p unsafe.Pointer) uint64 {
+		h := uint64(root3)
+		for i := range n {
+			h = chain(h, e.hash(unsafe.Add(p, uintptr(i)*size)))
+		}
+		return h
+	}
+	all := func(f func(unsafe.Pointer)) func(unsafe.Pointer) {
+		if f == nil {
+			return nil
+		}
+		return func(p unsafe.Pointer) {
+			for i := range n {
+				f(unsafe.Add(p, uintptr(i)*size))
+			}
+		}
+	}
+	a.own, a.normal = all(e.own), all(e.normal)
+	return a, nil
+}
+
+// slicePart writes every element with one byte at least, so that a damaged length cannot ask for more elements than
+// there are bytes.
+func (b *builder) slicePart(t reflect.Type, path string) (*part, error) {
+	e, err := b.build(t.Elem(), path+"[]")
+	if err != nil {
+		return nil, err
+	}
+	size, pad := t.Elem().Size(), e.min == 0
+	s := &part{name: "[]" + e.name, min: 1}
+	if t.Name() != "" {
+		s.name = t.String() + s.name
+	}
+	elem := func(p unsafe.Pointer, i int) unsafe.Pointer {
+		return unsafe.Add(*(*unsafe.Pointer)(p), uintptr(i)*size)
+	}
+	length := func(p unsafe.Pointer) int { return len(*(*[]struct{})(p)) }
+	s.append = func(dst []byte, p unsafe.Pointer) []byte {
+		n := length(p)
+		dst = binary.AppendUvarint(dst, uint64(n))
+		for i := range n {
+			if dst = e.append(dst, elem(p, i)); pad {
+				dst = append(dst, 0)
+			}
+		}
+		return dst
+	}
+	unit := max(1, e.min)
+	s.read = func(src []byte, p unsafe.Pointer) ([]byte, error) {
+		n, src, err := readLen(src, unit, s.name)
+		if err != nil {
+			return nil, err
+		}
+		v := reflect.NewAt(t, p).Elem()
+		if n == 0 {
+			v.SetZero()
+			return src, nil
+		}
+		v.Set(reflect.MakeSlice(t, n, n))
+		for i := range n {
+			if src, err = e.read(src, elem(p, i)); err != nil {
+				return nil, err
+			}
+			if pad {
+				if len(src) == 0 || src[0] != 0 {
+					return nil, damaged("element %d of %s", i, s.name)
+				}
+				src = src[1:]
+			}
+		}
+		return src, nil
+	}
+	s.own = func(p unsafe.Pointer) {
+		old := reflect.NewAt(t, p).Elem()
+		n := old.Len()
+		if n == 0 {
+			old.SetZero()
+			return
+		}
+		own := reflect.MakeSlice(t, n, n)
+		reflect.Copy(own, old)
+		old.Set(own)
+		if e.own != nil {
+			for i := range n {
+				e.own(elem(p, i))
+			}
+		}
+	}
+	s.hash = func(p unsafe.Pointer) uint64 {
+		h := uint64(root2)
+		for i := range length(p) {
+			h = chain(h, e.hash(elem(p, i)))
+		}
+		return h
+	}
+	return s, nil
+}
+
+func timePart() *part {
+	canonical := func(p unsafe.Pointer) { *(*time.Time)(p) = (*(*time.Time)(p)).Round(0).UTC() }
+	return &part{
+		name: "time.Time", min: 2, fixed: true,
+		append: func(dst []byte, p unsafe.Pointer) []byte {
+			t := (*time.Time)(p)
+			return binary.AppendUvarint(binary.AppendVarint(dst, t.Unix()), uint64(t.Nanosecond()))
+		},
+		read: func(src []byte, p unsafe.Pointer) ([]byte, error) {
+			sec, k := binary.Varint(src)
+			if k <= 0 {
+				return nil, damaged("no time.Time")
+			}
+			nano, n := binary.Uvarint(src[k:])
+			if n <= 0 || nano >= uint64(time.Second) {
+				return nil, damaged("no nanoseconds of a time.Time")
+			}
+			*(*time.Time)(p) = time.Unix(sec, int64(nano)).UTC()
+			return src[k+n:], nil
+		},
+		own: canonical, normal: canonical,
+		hash: func(p unsafe.Pointer) uint64 {
+			t := (*time.Time)(p)
+			return chain(hashWord(uint64(t.Unix())), uint64(t.Nanosecond()))
+		},
+	}
+}
+
+// binaryPart uses the methods of t. A key of such a type must be == to its decoded encoding.
+func binaryPart(t reflect.Type) *part {
+	encode := func(p unsafe.Pointer) []byte {
+		v := reflect.NewAt(t, p).Interface()
+		var b []byte
+		var err error
+		if a, ok := v.(encoding.BinaryAppender); ok {
+			b, err = a.AppendBinary(nil)
+		} else {
+			b, err = v.(encoding.BinaryMarshaler).MarshalBinary()
+		}
+		if err != nil {
+			// Appending has no error result; like any fault of user code this ends the task.
+			panic(fmt.Errorf("codec: encoding a %v: %w", t, err))
+		}
+		return b
+	}
+	// The cell is emptied first: UnmarshalBinary may reuse memory of the value that the cell held before.
+	decode := func(b []byte, p unsafe.Pointer) error {
+		v := reflect.NewAt(t, p)
+		v.Elem().SetZero()
+		return v.Interface().(encoding.BinaryUnmarshaler).UnmarshalBinary(b)
+	}
+	return &part{
+		name: t.String() + "(binary)", min: 1,
+		append: func(dst []byte, p unsafe.Pointer) []byte {
+			b := encode(p)
+			return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+		},
+		read: func(src []byte, p unsafe.Pointer) ([]byte, error) {
+			n, src, err := readLen(src, 1, t.String())
+			if err != nil {
+				return nil, err
+			}
+			if err := decode(src[:n:n], p); err != nil {
+				return nil, errors.Join(damaged("%v refused by UnmarshalBinary", t), err)
+			}
+			return src[n:], nil
+		},
+		own: func(p unsafe.Pointer) {
+			b := encode(p)
+			if err := decode(b, p); err != nil {
+				panic(fmt.Errorf("codec: decoding a %v just encoded: %w", t, err))
+			}
+		},
+		hash: func(p unsafe.Pointer) uint64 {
+			b := encode(p)
+			return hashString(unsafe.String(unsafe.SliceData(b), len(b)))
+		},
+	}
+}
