@@ -1,0 +1,70 @@
+package datadir
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+// The identity file is described byte by byte in docs/formats/datadir.md.
+const (
+	identityMagic   = "RSNODE\r\n"
+	identityVersion = 1
+	identityFixed   = 8 + 4 + 8 + 16 + 2 // magic, version, generation, node id, length of the cluster id
+	nodeIDBytes     = 16
+	clusterMaxBytes = 64
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// identity is what the identity file holds.
+type identity struct {
+	node       string
+	generation uint64
+	cluster    string
+}
+
+func (i identity) encode() []byte {
+	b := make([]byte, 0, identityFixed+len(i.cluster)+4)
+	b = append(b, identityMagic...)
+	b = binary.LittleEndian.AppendUint32(b, identityVersion)
+	b = binary.LittleEndian.AppendUint64(b, i.generation)
+	b = append(b, i.node...)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(i.cluster)))
+	b = append(b, i.cluster...)
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// decode reads an identity; the error says what was expected and what was found.
+func decode(b []byte) (identity, error) {
+	if len(b) < identityFixed+4 {
+		return identity{}, fmt.Errorf("it has %d bytes, expected at least %d", len(b), identityFixed+4)
+	}
+	if !bytes.HasPrefix(b, []byte(identityMagic)) {
+		return identity{}, fmt.Errorf("it starts with %q, expected %q", b[:len(identityMagic)], identityMagic)
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v != identityVersion {
+		return identity{}, fmt.Errorf("its format version is %d, this program reads version %d", v, identityVersion)
+	}
+	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
+	if got := crc32.Checksum(body, castagnoli); got != sum {
+		return identity{}, fmt.Errorf("its checksum is %08x, expected %08x", got, sum)
+	}
+	i := identity{generation: binary.LittleEndian.Uint64(b[12:]), node: string(b[20 : 20+nodeIDBytes])}
+	n := int(binary.LittleEndian.Uint16(b[36:]))
+	if n > clusterMaxBytes || identityFixed+n != len(body) {
+		return identity{}, fmt.Errorf("its cluster id has %d bytes, expected %d", n, len(body)-identityFixed)
+	}
+	i.cluster = string(body[identityFixed:])
+	return i, checkNodeID(i.node)
+}
+
+func checkNodeID(s string) error {
+	for _, c := range []byte(s) {
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
+			return fmt.Errorf("its node id is %q, expected %d hexadecimal digits", s, nodeIDBytes)
+		}
+	}
+	return nil
+}
