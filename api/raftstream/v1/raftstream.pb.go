@@ -377,7 +377,7 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{27, 0}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{29, 0}
 }
 
 type SubmitRequest struct {
@@ -2215,6 +2215,105 @@ func (x *Member) GetVersion() string {
 	return ""
 }
 
+type GetLedgerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerRequest) Reset() {
+	*x = GetLedgerRequest{}
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerRequest) ProtoMessage() {}
+
+func (x *GetLedgerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerRequest.ProtoReflect.Descriptor instead.
+func (*GetLedgerRequest) Descriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{25}
+}
+
+type GetLedgerReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the node that answers.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Last index that it has applied.
+	AppliedIndex uint64 `protobuf:"varint,2,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	// Canonical hash of its state, 64 hexadecimal digits.
+	StateHash     string `protobuf:"bytes,3,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerReply) Reset() {
+	*x = GetLedgerReply{}
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerReply) ProtoMessage() {}
+
+func (x *GetLedgerReply) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerReply.ProtoReflect.Descriptor instead.
+func (*GetLedgerReply) Descriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetLedgerReply) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *GetLedgerReply) GetAppliedIndex() uint64 {
+	if x != nil {
+		return x.AppliedIndex
+	}
+	return 0
+}
+
+func (x *GetLedgerReply) GetStateHash() string {
+	if x != nil {
+		return x.StateHash
+	}
+	return ""
+}
+
 type GetVersionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2223,7 +2322,7 @@ type GetVersionRequest struct {
 
 func (x *GetVersionRequest) Reset() {
 	*x = GetVersionRequest{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[25]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2334,7 @@ func (x *GetVersionRequest) String() string {
 func (*GetVersionRequest) ProtoMessage() {}
 
 func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[25]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2347,7 @@ func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionRequest.ProtoReflect.Descriptor instead.
 func (*GetVersionRequest) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{25}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{27}
 }
 
 type GetVersionReply struct {
@@ -2268,7 +2367,7 @@ type GetVersionReply struct {
 
 func (x *GetVersionReply) Reset() {
 	*x = GetVersionReply{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[26]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2379,7 @@ func (x *GetVersionReply) String() string {
 func (*GetVersionReply) ProtoMessage() {}
 
 func (x *GetVersionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[26]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2392,7 @@ func (x *GetVersionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionReply.ProtoReflect.Descriptor instead.
 func (*GetVersionReply) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{26}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetVersionReply) GetVersion() string {
@@ -2356,7 +2455,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[27]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2467,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[27]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2480,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{27}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -2606,7 +2705,13 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x04raft\x18\x05 \x01(\x0e2\x17.raftstream.v1.RaftRoleR\x04raft\x12\x19\n" +
 	"\brpc_addr\x18\x06 \x01(\tR\arpcAddr\x12\x1b\n" +
 	"\thttp_addr\x18\a \x01(\tR\bhttpAddr\x12\x18\n" +
-	"\aversion\x18\b \x01(\tR\aversion\"\x13\n" +
+	"\aversion\x18\b \x01(\tR\aversion\"\x12\n" +
+	"\x10GetLedgerRequest\"h\n" +
+	"\x0eGetLedgerReply\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
+	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12\x1d\n" +
+	"\n" +
+	"state_hash\x18\x03 \x01(\tR\tstateHash\"\x13\n" +
 	"\x11GetVersionRequest\"\xac\x01\n" +
 	"\x0fGetVersionReply\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
@@ -2675,11 +2780,12 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\bListApps\x12\x1e.raftstream.v1.ListAppsRequest\x1a\x1c.raftstream.v1.ListAppsReply\x12Q\n" +
 	"\vListBatches\x12!.raftstream.v1.ListBatchesRequest\x1a\x1f.raftstream.v1.ListBatchesReply\x12W\n" +
 	"\rListReceivers\x12#.raftstream.v1.ListReceiversRequest\x1a!.raftstream.v1.ListReceiversReply\x12F\n" +
-	"\x06Ingest\x12\x1c.raftstream.v1.IngestRequest\x1a\x1a.raftstream.v1.IngestReply(\x010\x012\xac\x01\n" +
+	"\x06Ingest\x12\x1c.raftstream.v1.IngestRequest\x1a\x1a.raftstream.v1.IngestReply(\x010\x012\xf9\x01\n" +
 	"\aCluster\x12Q\n" +
 	"\vListMembers\x12!.raftstream.v1.ListMembersRequest\x1a\x1f.raftstream.v1.ListMembersReply\x12N\n" +
 	"\n" +
-	"GetVersion\x12 .raftstream.v1.GetVersionRequest\x1a\x1e.raftstream.v1.GetVersionReplyBAZ?github.com/raftstream/raftstream/api/raftstream/v1;raftstreamv1b\x06proto3"
+	"GetVersion\x12 .raftstream.v1.GetVersionRequest\x1a\x1e.raftstream.v1.GetVersionReply\x12K\n" +
+	"\tGetLedger\x12\x1f.raftstream.v1.GetLedgerRequest\x1a\x1d.raftstream.v1.GetLedgerReplyBAZ?github.com/raftstream/raftstream/api/raftstream/v1;raftstreamv1b\x06proto3"
 
 var (
 	file_raftstream_v1_raftstream_proto_rawDescOnce sync.Once
@@ -2694,7 +2800,7 @@ func file_raftstream_v1_raftstream_proto_rawDescGZIP() []byte {
 }
 
 var file_raftstream_v1_raftstream_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_raftstream_v1_raftstream_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_raftstream_v1_raftstream_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_raftstream_v1_raftstream_proto_goTypes = []any{
 	(AppState)(0),                // 0: raftstream.v1.AppState
 	(BatchState)(0),              // 1: raftstream.v1.BatchState
@@ -2727,13 +2833,15 @@ var file_raftstream_v1_raftstream_proto_goTypes = []any{
 	(*ListMembersRequest)(nil),   // 28: raftstream.v1.ListMembersRequest
 	(*ListMembersReply)(nil),     // 29: raftstream.v1.ListMembersReply
 	(*Member)(nil),               // 30: raftstream.v1.Member
-	(*GetVersionRequest)(nil),    // 31: raftstream.v1.GetVersionRequest
-	(*GetVersionReply)(nil),      // 32: raftstream.v1.GetVersionReply
-	(*Problem)(nil),              // 33: raftstream.v1.Problem
-	nil,                          // 34: raftstream.v1.SubmitRequest.ParamsEntry
+	(*GetLedgerRequest)(nil),     // 31: raftstream.v1.GetLedgerRequest
+	(*GetLedgerReply)(nil),       // 32: raftstream.v1.GetLedgerReply
+	(*GetVersionRequest)(nil),    // 33: raftstream.v1.GetVersionRequest
+	(*GetVersionReply)(nil),      // 34: raftstream.v1.GetVersionReply
+	(*Problem)(nil),              // 35: raftstream.v1.Problem
+	nil,                          // 36: raftstream.v1.SubmitRequest.ParamsEntry
 }
 var file_raftstream_v1_raftstream_proto_depIdxs = []int32{
-	34, // 0: raftstream.v1.SubmitRequest.params:type_name -> raftstream.v1.SubmitRequest.ParamsEntry
+	36, // 0: raftstream.v1.SubmitRequest.params:type_name -> raftstream.v1.SubmitRequest.ParamsEntry
 	16, // 1: raftstream.v1.GetAppReply.app:type_name -> raftstream.v1.App
 	16, // 2: raftstream.v1.ListAppsReply.apps:type_name -> raftstream.v1.App
 	0,  // 3: raftstream.v1.App.state:type_name -> raftstream.v1.AppState
@@ -2757,19 +2865,21 @@ var file_raftstream_v1_raftstream_proto_depIdxs = []int32{
 	20, // 21: raftstream.v1.Applications.ListReceivers:input_type -> raftstream.v1.ListReceiversRequest
 	23, // 22: raftstream.v1.Applications.Ingest:input_type -> raftstream.v1.IngestRequest
 	28, // 23: raftstream.v1.Cluster.ListMembers:input_type -> raftstream.v1.ListMembersRequest
-	31, // 24: raftstream.v1.Cluster.GetVersion:input_type -> raftstream.v1.GetVersionRequest
-	7,  // 25: raftstream.v1.Applications.Submit:output_type -> raftstream.v1.SubmitReply
-	9,  // 26: raftstream.v1.Applications.Stop:output_type -> raftstream.v1.StopReply
-	11, // 27: raftstream.v1.Applications.Resume:output_type -> raftstream.v1.ResumeReply
-	13, // 28: raftstream.v1.Applications.GetApp:output_type -> raftstream.v1.GetAppReply
-	15, // 29: raftstream.v1.Applications.ListApps:output_type -> raftstream.v1.ListAppsReply
-	18, // 30: raftstream.v1.Applications.ListBatches:output_type -> raftstream.v1.ListBatchesReply
-	21, // 31: raftstream.v1.Applications.ListReceivers:output_type -> raftstream.v1.ListReceiversReply
-	26, // 32: raftstream.v1.Applications.Ingest:output_type -> raftstream.v1.IngestReply
-	29, // 33: raftstream.v1.Cluster.ListMembers:output_type -> raftstream.v1.ListMembersReply
-	32, // 34: raftstream.v1.Cluster.GetVersion:output_type -> raftstream.v1.GetVersionReply
-	25, // [25:35] is the sub-list for method output_type
-	15, // [15:25] is the sub-list for method input_type
+	33, // 24: raftstream.v1.Cluster.GetVersion:input_type -> raftstream.v1.GetVersionRequest
+	31, // 25: raftstream.v1.Cluster.GetLedger:input_type -> raftstream.v1.GetLedgerRequest
+	7,  // 26: raftstream.v1.Applications.Submit:output_type -> raftstream.v1.SubmitReply
+	9,  // 27: raftstream.v1.Applications.Stop:output_type -> raftstream.v1.StopReply
+	11, // 28: raftstream.v1.Applications.Resume:output_type -> raftstream.v1.ResumeReply
+	13, // 29: raftstream.v1.Applications.GetApp:output_type -> raftstream.v1.GetAppReply
+	15, // 30: raftstream.v1.Applications.ListApps:output_type -> raftstream.v1.ListAppsReply
+	18, // 31: raftstream.v1.Applications.ListBatches:output_type -> raftstream.v1.ListBatchesReply
+	21, // 32: raftstream.v1.Applications.ListReceivers:output_type -> raftstream.v1.ListReceiversReply
+	26, // 33: raftstream.v1.Applications.Ingest:output_type -> raftstream.v1.IngestReply
+	29, // 34: raftstream.v1.Cluster.ListMembers:output_type -> raftstream.v1.ListMembersReply
+	34, // 35: raftstream.v1.Cluster.GetVersion:output_type -> raftstream.v1.GetVersionReply
+	32, // 36: raftstream.v1.Cluster.GetLedger:output_type -> raftstream.v1.GetLedgerReply
+	26, // [26:37] is the sub-list for method output_type
+	15, // [15:26] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -2791,7 +2901,7 @@ func file_raftstream_v1_raftstream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftstream_v1_raftstream_proto_rawDesc), len(file_raftstream_v1_raftstream_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

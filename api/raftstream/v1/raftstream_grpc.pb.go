@@ -412,6 +412,7 @@ var Applications_ServiceDesc = grpc.ServiceDesc{
 const (
 	Cluster_ListMembers_FullMethodName = "/raftstream.v1.Cluster/ListMembers"
 	Cluster_GetVersion_FullMethodName  = "/raftstream.v1.Cluster/GetVersion"
+	Cluster_GetLedger_FullMethodName   = "/raftstream.v1.Cluster/GetLedger"
 )
 
 // ClusterClient is the client API for Cluster service.
@@ -422,6 +423,8 @@ const (
 type ClusterClient interface {
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersReply, error)
 	GetVersion(ctx context.Context, in *GetVersionRequest, opts ...grpc.CallOption) (*GetVersionReply, error)
+	// GetLedger tells where the copy of the ledger on the node that is asked stands. At equal index all hashes are equal.
+	GetLedger(ctx context.Context, in *GetLedgerRequest, opts ...grpc.CallOption) (*GetLedgerReply, error)
 }
 
 type clusterClient struct {
@@ -452,6 +455,16 @@ func (c *clusterClient) GetVersion(ctx context.Context, in *GetVersionRequest, o
 	return out, nil
 }
 
+func (c *clusterClient) GetLedger(ctx context.Context, in *GetLedgerRequest, opts ...grpc.CallOption) (*GetLedgerReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLedgerReply)
+	err := c.cc.Invoke(ctx, Cluster_GetLedger_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServer is the server API for Cluster service.
 // All implementations must embed UnimplementedClusterServer
 // for forward compatibility.
@@ -460,6 +473,8 @@ func (c *clusterClient) GetVersion(ctx context.Context, in *GetVersionRequest, o
 type ClusterServer interface {
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersReply, error)
 	GetVersion(context.Context, *GetVersionRequest) (*GetVersionReply, error)
+	// GetLedger tells where the copy of the ledger on the node that is asked stands. At equal index all hashes are equal.
+	GetLedger(context.Context, *GetLedgerRequest) (*GetLedgerReply, error)
 	mustEmbedUnimplementedClusterServer()
 }
 
@@ -475,6 +490,9 @@ func (UnimplementedClusterServer) ListMembers(context.Context, *ListMembersReque
 }
 func (UnimplementedClusterServer) GetVersion(context.Context, *GetVersionRequest) (*GetVersionReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetVersion not implemented")
+}
+func (UnimplementedClusterServer) GetLedger(context.Context, *GetLedgerRequest) (*GetLedgerReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLedger not implemented")
 }
 func (UnimplementedClusterServer) mustEmbedUnimplementedClusterServer() {}
 func (UnimplementedClusterServer) testEmbeddedByValue()                 {}
@@ -533,6 +551,24 @@ func _Cluster_GetVersion_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Cluster_GetLedger_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLedgerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).GetLedger(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_GetLedger_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).GetLedger(ctx, req.(*GetLedgerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Cluster_ServiceDesc is the grpc.ServiceDesc for Cluster service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -547,6 +583,10 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetVersion",
 			Handler:    _Cluster_GetVersion_Handler,
+		},
+		{
+			MethodName: "GetLedger",
+			Handler:    _Cluster_GetLedger_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
