@@ -104,9 +104,14 @@ func Open(c Config, each func(p Position, payload []byte) error) (*Log, error) {
 		exited:   make(chan struct{}),
 		segments: map[uint64]*segment{},
 	}
+	l.cfg.Fatal = nil // until the log is open its failures are Open's to return
 	if err := l.recover(each); err != nil {
+		if l.w.file != nil {
+			err = errors.Join(err, l.w.file.Close())
+		}
 		return nil, fmt.Errorf("open log %s: %w", c.Dir, err)
 	}
+	l.cfg.Fatal = c.Fatal
 	go l.write()
 	return l, nil
 }
