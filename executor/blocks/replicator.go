@@ -109,21 +109,20 @@ func (r *Replicator) round(
 ) error {
 	candidates := r.candidates(open, held)
 	answers := make(chan copied)
-	running := 0
+	running, elsewhere := 0, required-1 // copies to start elsewhere: the one here is always made
 	start := func(to id.Store, put func() error) {
 		running++
 		go func() { answers <- copied{to, put()} }()
 	}
-	if !held[r.Self] {
+	if held[r.Self] {
+		elsewhere -= len(held) - 1
+	} else {
+		elsewhere -= len(held)
 		start(r.Self, func() error { return r.Local(ctx, d) })
-	}
-	missing := func() int {
-		n := required - len(held) - running
-		return min(n, len(candidates))
 	}
 	var errs []error
 	for {
-		for range max(0, missing()) {
+		for ; elsewhere > 0 && len(candidates) > 0; elsewhere-- {
 			to := candidates[0]
 			candidates = candidates[1:]
 			start(to.Store, func() error { return r.put(ctx, to, d) })
@@ -133,11 +132,14 @@ func (r *Replicator) round(
 		}
 		a := <-answers
 		running--
-		if a.err != nil {
-			errs = append(errs, fmt.Errorf("store %s: %w", a.to, a.err))
+		if a.err == nil {
+			held[a.to] = true
 			continue
 		}
-		held[a.to] = true
+		errs = append(errs, fmt.Errorf("store %s: %w", a.to, a.err))
+		if a.to != r.Self {
+			elsewhere++
+		}
 	}
 	if held[r.Self] && len(held) >= required {
 		return nil
