@@ -29,8 +29,8 @@ func newTenure(r Raft, term uint64) *tenure {
 	return &tenure{raft: r, term: term, began: time.Now(), calls: make(map[uint64]context.CancelCauseFunc)}
 }
 
-func (t *tenure) Epoch() id.Epoch                       { return t.epoch }
-func (t *tenure) View() fsm.View                        { return t.raft.View() }
+func (t *tenure) Epoch() id.Epoch                      { return t.epoch }
+func (t *tenure) View() fsm.View                       { return t.raft.View() }
 func (t *tenure) Changed(after uint64) <-chan struct{} { return t.raft.Changed(after) }
 
 // Propose makes sure that a refusal is one of the command: what another leadership's opening refused says nothing

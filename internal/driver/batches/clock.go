@@ -1,0 +1,45 @@
+package batches
+
+import (
+	"sync"
+	"time"
+
+	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/jobgen"
+)
+
+// Clock is a jobgen.Clock on this process's clocks. Every driver has one from its start, leading or not, and it is
+// told every view (driver.Config.Observe). Safe for concurrent use.
+type Clock struct {
+	start time.Time // carries the monotonic clock
+
+	mu    sync.Mutex
+	clock *jobgen.Clock
+}
+
+// NewClock makes the clock of a driver. node is its raft id; replayed is the last index in its log when it started.
+func NewClock(node string, replayed uint64) *Clock {
+	return &Clock{start: time.Now(), clock: jobgen.NewClock(node, replayed)}
+}
+
+// Observe notes when allocations were applied here.
+func (c *Clock) Observe(v fsm.View) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock.Observe(v, c.reading())
+}
+
+// Now gives the time of applications of the view.
+func (c *Clock) Now(v fsm.View) jobgen.Now {
+	return func(a *fsm.App) id.Time {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.clock.Now(v, a, c.reading())
+	}
+}
+
+func (c *Clock) reading() jobgen.Reading {
+	now := time.Now()
+	return jobgen.Reading{Mono: now.Sub(c.start), Wall: now.Round(0)}
+}

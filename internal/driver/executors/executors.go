@@ -1,0 +1,120 @@
+// Package executors owns the driver's duty over sessions (rule 3): the session of an executor that is gone is closed,
+// and every executor knows the others. It promises that a session without connection is closed after Silence, or at
+// once when its process is known to be dead; it must not know what executors do.
+package executors
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/driver"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+// Silence is how long a session may be without connection.
+const Silence = 3 * time.Second
+
+// Duty is the duty.
+type Duty struct {
+	conns driver.Connections
+	log   *slog.Logger
+}
+
+var _ driver.Duty = (*Duty)(nil)
+
+// New makes the duty.
+func New(c driver.Connections, log *slog.Logger) *Duty {
+	return &Duty{conns: c, log: log.With("duty", "executors")}
+}
+
+// Name names the duty.
+func (d *Duty) Name() string { return "executors" }
+
+// Run does the duty until ctx ends.
+func (d *Duty) Run(ctx context.Context, l driver.Ledger) error {
+	t := &turn{
+		Duty:      d,
+		ledger:    l,
+		proposals: driver.NewProposals[id.Session](d.log),
+		sent:      driver.NewSent[table, int](),
+	}
+	return driver.Turns(ctx, l, d.conns, t.take)
+}
+
+// table is what there is one of to be sent: the table of peers.
+type table struct{}
+
+type turn struct {
+	*Duty
+	ledger    driver.Ledger
+	proposals *driver.Proposals[id.Session]
+	sent      *driver.Sent[table, int]
+	peers     []job.Peer // as last sent
+	edition   int        // of peers
+}
+
+func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
+	again := driver.Idle
+	if !t.announce(v) {
+		again = driver.Soon
+	}
+	closing, wait := t.silent(v)
+	held, err := t.proposals.Make(ctx, t.ledger, closing)
+	return min(again, wait, held), err
+}
+
+// silent gives the closings of sessions that are gone, and how long until the next one may be. A connection whose
+// session is over is closed, so that the executor asks for a new one.
+func (t *turn) silent(v fsm.View) (closing map[id.Session]fsm.Command, again time.Duration) {
+	again = driver.Idle
+	closing = make(map[id.Session]fsm.Command)
+	now := time.Now()
+	for s := range v.Sessions() {
+		if _, connected := t.conns.Of(s.ID); connected {
+			continue
+		}
+		loss := t.conns.Lost(s.ID)
+		left := Silence - now.Sub(loss.Since)
+		if left > 0 && !loss.Gone {
+			again = min(again, left)
+			continue
+		}
+		reason := fmt.Sprintf("no word for %v", now.Sub(loss.Since).Round(time.Millisecond))
+		if loss.Gone {
+			reason = "its process is gone"
+		}
+		closing[s.ID] = &fsm.SessionClosed{Session: s.ID, Reason: reason, NowMS: now.UnixMilli()}
+	}
+	for _, c := range t.conns.All() {
+		if _, open := v.Session(c.Session()); !open && v.Index() >= uint64(c.Session()) {
+			c.Close()
+		}
+	}
+	return closing, again
+}
+
+// announce sends the table of peers to everybody who does not have it; false: somebody could not take it.
+func (t *turn) announce(v fsm.View) bool {
+	var peers []job.Peer
+	for s := range v.Sessions() {
+		peers = append(peers, driver.PeerOf(s))
+	}
+	if !slices.Equal(peers, t.peers) {
+		t.peers = peers
+		t.edition++
+	}
+	conns := t.conns.All()
+	t.sent.Keep(conns, func(table) bool { return true })
+	all := true
+	for _, c := range conns {
+		all = t.sent.Send(c, table{}, t.edition, func() job.ToExecutor {
+			return &job.Peers{Index: v.Index(), Peers: peers}
+		}) && all
+	}
+	return all
+}
