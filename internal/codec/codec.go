@@ -52,6 +52,32 @@ func For[T any]() (*Codec[T], error) {
 	return fromPart[T](p), nil
 }
 
+// AppendRow appends *v as a row: at least one byte, so that rows can be counted and a damaged count is noticed.
+func (c *Codec[T]) AppendRow(dst []byte, v *T) []byte {
+	if dst = c.Append(dst, v); c.Min == 0 {
+		dst = append(dst, 0)
+	}
+	return dst
+}
+
+// ReadRow reads what AppendRow wrote.
+func (c *Codec[T]) ReadRow(src []byte, v *T) ([]byte, error) {
+	if c.Min > 0 {
+		return c.Read(src, v)
+	}
+	src, err := c.Read(src, v)
+	if err == nil && (len(src) == 0 || src[0] != 0) {
+		return nil, damaged("row of a %s", c.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return src[1:], nil
+}
+
+// ReadCount reads the number of rows that follow, which is at most the number of bytes that follow.
+func ReadCount(src []byte) (int, []byte, error) { return readLen(src, 1, "list of rows") }
+
 // basic gives the codecs that are written by hand; their functions are called without a detour.
 func basic[T any]() *Codec[T] {
 	var c any

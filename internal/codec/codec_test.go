@@ -38,9 +38,11 @@ type (
 		Key   string
 		Value int64
 	}
-	hidden  struct{ id int }
-	tree    struct{ Kids []tree }
-	mapped  struct{ Lines []struct{ Tags map[string]int } }
+	hidden struct{ id int }
+	tree   struct{ Kids []tree }
+	mapped struct {
+		Lines []struct{ Tags map[string]int }
+	}
 	refused struct {
 		OK bool
 		P  *int

@@ -31,11 +31,11 @@ type Table[K comparable, V any] struct {
 	arena arena
 }
 
-// New makes an empty table. own makes a key independent of other memory when it is first put; string keys need none,
-// they are copied into the table's arena.
+// New makes an empty table. own makes a key independent of other memory when it is first put; strings go to an arena of
+// the table instead. With a nil own, keys are kept as they come.
 func New[K comparable, V any](own func(*K)) *Table[K, V] {
 	t := &Table[K, V]{slots: make([]slot, firstSlots), own: own}
-	if _, ok := any((*K)(nil)).(*string); ok {
+	if _, ok := any((*K)(nil)).(*string); ok && own != nil {
 		t.own = func(k *K) {
 			s := (*string)(unsafe.Pointer(k)) // K is string
 			*s = t.arena.copy(*s)
@@ -67,7 +67,9 @@ func (t *Table[K, V]) put(i, h uint32, key K) *V {
 	if len(t.keys) >= maxRows {
 		panic("table: more than 2^31 keys in one partition")
 	}
-	t.own(&key)
+	if t.own != nil {
+		t.own(&key)
+	}
 	t.keys = append(t.keys, key)
 	t.vals = append(t.vals, *new(V))
 	t.slots[i] = slot{hash: h, row: uint32(len(t.keys))}

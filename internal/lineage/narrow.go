@@ -1,0 +1,90 @@
+package lineage
+
+import (
+	"errors"
+	"iter"
+
+	"github.com/raftstream/raftstream/internal/dataset"
+)
+
+// Operators push: each hands its parent one function that ends in the consumer's. This fuses a stage into one loop and
+// runs faster than ranging over sequences of sequences.
+
+// Map applies f to every record.
+func Map[T, U any](s *Scope, n *Node[T], f func(T) U) *Node[U] {
+	return newNode(s, n.parts, same(n), func(t dataset.Task, part int, yield func(U) bool) {
+		n.loop(t, part, func(v T) bool { return yield(f(v)) })
+	})
+}
+
+// Filter keeps the records for which f is true.
+func Filter[T any](s *Scope, n *Node[T], f func(T) bool) *Node[T] {
+	return newNode(s, n.parts, same(n), func(t dataset.Task, part int, yield func(T) bool) {
+		n.loop(t, part, func(v T) bool { return !f(v) || yield(v) })
+	}).Keep(n.by)
+}
+
+// FlatMap yields every element of f of every record. A nil sequence is an empty one.
+func FlatMap[T, U any](s *Scope, n *Node[T], f func(T) iter.Seq[U]) *Node[U] {
+	return newNode(s, n.parts, same(n), func(t dataset.Task, part int, yield func(U) bool) {
+		more := true
+		// One function for the whole partition. It stays shut when the consumer has enough, whatever f's sequence does.
+		each := func(u U) bool {
+			more = more && yield(u)
+			return more
+		}
+		n.loop(t, part, func(v T) bool {
+			if seq := f(v); seq != nil {
+				seq(each)
+			}
+			return more
+		})
+	})
+}
+
+var errNoSequence = errors.New("mapPartitions: the function returned a nil sequence")
+
+// MapPartitions applies f to every partition, to empty ones too (Spark: mapPartitions).
+func MapPartitions[T, U any](s *Scope, n *Node[T], f func(iter.Seq[T]) iter.Seq[U]) *Node[U] {
+	return newNode(s, n.parts, same(n), func(t dataset.Task, part int, yield func(U) bool) {
+		seq := f(n.Seq(t, part))
+		if seq == nil {
+			t.Fail(errNoSequence)
+		}
+		seq(yield)
+	})
+}
+
+// Union has the partitions of all its parents, in their order.
+func Union[T any](s *Scope, parents []*Node[T]) *Node[T] {
+	if len(parents) == 1 {
+		return parents[0]
+	}
+	total := 0
+	deps := make([]dataset.Dep, len(parents))
+	for i, n := range parents {
+		first, end := total, total+n.parts
+		deps[i] = dataset.Dep{On: n, Narrow: func(part int) []int {
+			if part < first || part >= end {
+				return nil
+			}
+			return []int{part - first}
+		}}
+		total = end
+	}
+	return newNode(s, total, deps, func(t dataset.Task, part int, yield func(T) bool) {
+		for _, n := range parents {
+			if part < n.parts {
+				n.loop(t, part, yield)
+				return
+			}
+			part -= n.parts
+		}
+		panic("lineage: partition beyond the union's last one")
+	})
+}
+
+// Empty is a dataset without partitions.
+func Empty[T any](s *Scope) *Node[T] {
+	return newNode(s, 0, nil, func(dataset.Task, int, func(T) bool) {})
+}
