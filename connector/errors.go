@@ -8,6 +8,10 @@ import (
 // ErrPosition says that records do not follow what is stored already: some are missing or were taken before.
 var ErrPosition = errors.New("records do not start at the next position")
 
+// ErrRecord says that a record is not one of its source's kind: sending it again cannot help. A Push with such a record
+// is refused as a whole.
+var ErrRecord = errors.New("record is not acceptable")
+
 // PositionError is an ErrPosition with its numbers.
 type PositionError struct {
 	Partition string

@@ -9,6 +9,8 @@ var (
 	ErrFenced = errors.New("order of an older authority")
 	// ErrNotLeader says that the node dialled does not lead. See NotLeaderError.
 	ErrNotLeader = errors.New("not the leading driver")
+	// ErrNoReceiver says that this executor does not run the receiver that a push is for.
+	ErrNoReceiver = errors.New("receiver does not run here")
 	// ErrPeerDead says that a peer's stream was reset and its port refuses a dial: the process is gone, at once and
 	// for certain (rule 3). What was asked of it has an unknown outcome.
 	ErrPeerDead = errors.New("peer's process is gone")
