@@ -788,10 +788,11 @@ func (x *BlockID) GetNumber() uint64 {
 }
 
 type Range struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Partition     string                 `protobuf:"bytes,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
-	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes, because a partition may be the name of a file.
+	Partition     []byte `protobuf:"bytes,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	First         uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -826,11 +827,11 @@ func (*Range) Descriptor() ([]byte, []int) {
 	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *Range) GetPartition() string {
+func (x *Range) GetPartition() []byte {
 	if x != nil {
 		return x.Partition
 	}
-	return ""
+	return nil
 }
 
 func (x *Range) GetFirst() uint64 {
@@ -1309,6 +1310,7 @@ type BatchReport struct {
 	Records       int64                  `protobuf:"varint,6,opt,name=records,proto3" json:"records,omitempty"`
 	Tries         int64                  `protobuf:"varint,7,opt,name=tries,proto3" json:"tries,omitempty"`
 	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	Lost          int64                  `protobuf:"varint,9,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1397,6 +1399,13 @@ func (x *BatchReport) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *BatchReport) GetLost() int64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
 }
 
 type Reply struct {
@@ -2992,6 +3001,7 @@ type FetchRequest struct {
 	Shuffle       *ShuffleID             `protobuf:"bytes,3,opt,name=shuffle,proto3" json:"shuffle,omitempty"`
 	Reducer       int64                  `protobuf:"varint,4,opt,name=reducer,proto3" json:"reducer,omitempty"`
 	MapParts      []int64                `protobuf:"varint,5,rep,packed,name=map_parts,json=mapParts,proto3" json:"map_parts,omitempty"`
+	Time          int64                  `protobuf:"varint,6,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3059,6 +3069,13 @@ func (x *FetchRequest) GetMapParts() []int64 {
 		return x.MapParts
 	}
 	return nil
+}
+
+func (x *FetchRequest) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
 }
 
 // A bucket is cut into frames of at most 1 MiB. The data is the message's last field: package rpc's codec sends it
@@ -3485,7 +3502,7 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\binstance\x18\x03 \x01(\x04R\binstance\x12\x16\n" +
 	"\x06number\x18\x04 \x01(\x04R\x06number\"O\n" +
 	"\x05Range\x12\x1c\n" +
-	"\tpartition\x18\x01 \x01(\tR\tpartition\x12\x14\n" +
+	"\tpartition\x18\x01 \x01(\fR\tpartition\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\x04R\x04last\"J\n" +
 	"\fBlocksReport\x12:\n" +
@@ -3519,7 +3536,7 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\tAuthority\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06office\x18\x02 \x01(\x04R\x06office\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x04R\aattempt\"\xf3\x01\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\"\x87\x02\n" +
 	"\vBatchReport\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12>\n" +
@@ -3529,7 +3546,8 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\bended_ms\x18\x05 \x01(\x03R\aendedMs\x12\x18\n" +
 	"\arecords\x18\x06 \x01(\x03R\arecords\x12\x14\n" +
 	"\x05tries\x18\a \x01(\x03R\x05tries\x12\x14\n" +
-	"\x05error\x18\b \x01(\tR\x05error\"\xfe\x01\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12\x12\n" +
+	"\x04lost\x18\t \x01(\x03R\x04lost\"\xfe\x01\n" +
 	"\x05Reply\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\rR\aoutcome\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x16\n" +
@@ -3655,13 +3673,14 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\ashuffle\x18\x05 \x01(\v2 .raftstream.cluster.v1.ShuffleIDR\ashuffle\x12\x1b\n" +
 	"\tmap_parts\x18\x06 \x03(\x03R\bmapParts\x12\x16\n" +
 	"\x06holder\x18\a \x01(\x04R\x06holder\x124\n" +
-	"\x05block\x18\b \x01(\v2\x1e.raftstream.cluster.v1.BlockIDR\x05block\"\xd3\x01\n" +
+	"\x05block\x18\b \x01(\v2\x1e.raftstream.cluster.v1.BlockIDR\x05block\"\xe7\x01\n" +
 	"\fFetchRequest\x12>\n" +
 	"\tauthority\x18\x01 \x01(\v2 .raftstream.cluster.v1.AuthorityR\tauthority\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\x04R\x03app\x12:\n" +
 	"\ashuffle\x18\x03 \x01(\v2 .raftstream.cluster.v1.ShuffleIDR\ashuffle\x12\x18\n" +
 	"\areducer\x18\x04 \x01(\x03R\areducer\x12\x1b\n" +
-	"\tmap_parts\x18\x05 \x03(\x03R\bmapParts\"V\n" +
+	"\tmap_parts\x18\x05 \x03(\x03R\bmapParts\x12\x12\n" +
+	"\x04time\x18\x06 \x01(\x03R\x04time\"V\n" +
 	"\n" +
 	"FetchFrame\x124\n" +
 	"\x04head\x18\x01 \x01(\v2 .raftstream.cluster.v1.FetchHeadR\x04head\x12\x12\n" +

@@ -1,0 +1,338 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	// handshakeTime is how long a new connection may take to say what it is for.
+	handshakeTime = 5 * time.Second
+	// pendingMax bounds the connections that have not said it yet; further ones wait in the kernel's queue.
+	pendingMax = 256
+)
+
+// ErrPortInUse says that another process listens on the address.
+var ErrPortInUse = errors.New("address is in use")
+
+// PortConfig says where to listen.
+type PortConfig struct {
+	// Bind is host:port; port 0 takes a free one.
+	Bind string
+	// Advertise is the address that other nodes reach the port by: what Raft knows this node by. "": the address
+	// that is listened on.
+	Advertise string
+	Security  Security
+	Logger    *slog.Logger // nil: none
+}
+
+// A Port is one TCP listener that gRPC and Raft share. With TLS the protocol is negotiated by ALPN, without it the
+// first byte tells: gRPC starts with 'P', Raft's dialer with its own magic byte.
+type Port struct {
+	listener net.Listener
+	security Security
+	log      *slog.Logger
+	grpc     *lane
+	raft     *RaftStream
+	slots    chan struct{}
+	done     chan struct{}
+	close    func() error
+	workers  sync.WaitGroup
+	cluster  atomic.Pointer[string]
+
+	mu      sync.Mutex
+	pending map[net.Conn]struct{} // connections that Close must interrupt; nil after Close
+}
+
+// Listen opens the port. The error is an ErrPortInUse when another process has the address.
+func Listen(cfg PortConfig) (*Port, error) {
+	if err := cfg.Security.check(); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", cfg.Bind)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen on rpc port %s: %w: stop the process that has it or choose another port", cfg.Bind, ErrPortInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on rpc port %s: %w", cfg.Bind, err)
+	}
+	return newPort(l, cfg), nil
+}
+
+// newPort makes a port of any listener.
+func newPort(l net.Listener, cfg PortConfig) *Port {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	addr := l.Addr()
+	if cfg.Advertise != "" {
+		addr = address(cfg.Advertise)
+	}
+	p := &Port{
+		listener: l,
+		security: cfg.Security,
+		log:      cfg.Logger,
+		slots:    make(chan struct{}, pendingMax),
+		done:     make(chan struct{}),
+		pending:  map[net.Conn]struct{}{},
+	}
+	p.grpc = newLane(l.Addr())
+	p.raft = &RaftStream{lane: newLane(addr), port: p}
+	p.close = sync.OnceValue(p.shut)
+	p.workers.Go(p.accept)
+	return p
+}
+
+// Addr is the address that is listened on.
+func (p *Port) Addr() string { return p.listener.Addr().String() }
+
+// GRPC gives the listener of gRPC's connections; Close of it refuses further ones.
+func (p *Port) GRPC() net.Listener { return p.grpc }
+
+// Raft gives Raft's end of the port.
+func (p *Port) Raft() *RaftStream { return p.raft }
+
+// JoinCluster sets the id of the cluster that this node belongs to: from now on Raft connections from and to nodes
+// of another one are refused (rule 2). Without it every node is let in.
+func (p *Port) JoinCluster(id string) { p.cluster.Store(&id) }
+
+func (p *Port) clusterID() string {
+	if c := p.cluster.Load(); c != nil {
+		return *c
+	}
+	return ""
+}
+
+// Close stops listening, drops connections that have not been handed over and waits for the port's goroutines.
+// Connections that were handed over belong to those who accepted them.
+func (p *Port) Close() error { return p.close() }
+
+func (p *Port) shut() error {
+	close(p.done)
+	err := p.listener.Close()
+	p.mu.Lock()
+	for c := range p.pending {
+		_ = c.Close() // only interrupts its handshake, whose error is logged
+	}
+	p.pending = nil
+	p.mu.Unlock()
+	_ = p.grpc.Close()
+	_ = p.raft.Close()
+	p.workers.Wait()
+	return err
+}
+
+func (p *Port) accept() {
+	for {
+		select {
+		case p.slots <- struct{}{}:
+		case <-p.done:
+			return
+		}
+		c, err := p.listener.Accept()
+		if err != nil {
+			<-p.slots
+			if p.closing() {
+				return
+			}
+			// Out of descriptors, or a connection that went before it was taken: others must still be accepted.
+			p.log.Warn("rpc port: accept failed", "error", err)
+			if !p.pause(50 * time.Millisecond) {
+				return
+			}
+			continue
+		}
+		p.workers.Go(func() {
+			defer func() { <-p.slots }()
+			p.sort(c)
+		})
+	}
+}
+
+func (p *Port) closing() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *Port) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.done:
+		return false
+	}
+}
+
+// sort finds out what a connection is for and hands it over, or closes it.
+func (p *Port) sort(c net.Conn) {
+	if !p.hold(c) {
+		_ = c.Close()
+		return
+	}
+	to, out, err := p.handshake(c)
+	p.release(c)
+	if err == nil {
+		err = to.hand(out, p.done)
+	}
+	if err != nil {
+		_ = c.Close()
+		if !errors.Is(err, io.EOF) && !p.closing() { // EOF: somebody looked whether the port is open
+			p.log.Warn("rpc port: connection refused", "remote", c.RemoteAddr(), "error", err)
+		}
+	}
+}
+
+func (p *Port) hold(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pending == nil {
+		return false
+	}
+	p.pending[c] = struct{}{}
+	return true
+}
+
+func (p *Port) release(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.pending, c)
+}
+
+func (p *Port) handshake(c net.Conn) (*lane, net.Conn, error) {
+	if err := c.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+		return nil, nil, err
+	}
+	to, out, err := p.negotiate(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return to, out, c.SetDeadline(time.Time{})
+}
+
+func (p *Port) negotiate(c net.Conn) (*lane, net.Conn, error) {
+	if !p.security.Enabled() {
+		var first [1]byte
+		if _, err := io.ReadFull(c, first[:]); err != nil {
+			return nil, nil, err
+		}
+		switch first[0] {
+		case 'P':
+			return p.grpc, &peeked{Conn: c, first: first[:]}, nil
+		case raftMagic:
+			return p.raft.lane, c, p.raft.greet(c)
+		case 0x16:
+			return nil, nil, errors.New("the other side speaks TLS, this port does not: configure both alike")
+		}
+		return nil, nil, fmt.Errorf("first byte is %#x, expected gRPC's or Raft's", first[0])
+	}
+	t := tls.Server(c, p.security.server())
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	switch proto := t.ConnectionState().NegotiatedProtocol; proto {
+	case protoGRPC:
+		return p.grpc, t, nil
+	case protoRaft:
+		var first [1]byte
+		if _, err := io.ReadFull(t, first[:]); err != nil {
+			return nil, nil, err
+		}
+		if first[0] != raftMagic {
+			return nil, nil, fmt.Errorf("first byte is %#x, expected Raft's", first[0])
+		}
+		return p.raft.lane, t, p.raft.greet(t)
+	default:
+		return nil, nil, fmt.Errorf("protocol %q was negotiated, expected %q or %q", proto, protoGRPC, protoRaft)
+	}
+}
+
+// peeked is a connection whose first byte was read already.
+type peeked struct {
+	net.Conn
+	first []byte
+}
+
+// Read gives the first byte, then the rest. One goroutine calls it.
+func (c *peeked) Read(b []byte) (int, error) {
+	if len(c.first) > 0 && len(b) > 0 {
+		n := copy(b, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
+}
+
+// address is a net.Addr of TCP by name.
+type address string
+
+// Network gives tcp.
+func (address) Network() string { return "tcp" }
+
+// String gives the address.
+func (a address) String() string { return string(a) }
+
+// lane is a listener that is given its connections.
+type lane struct {
+	addr  net.Addr
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newLane(addr net.Addr) *lane {
+	return &lane{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+var errNotAccepted = errors.New("nobody accepted the connection in time")
+
+// hand gives c to whoever accepts, within the time of a handshake.
+func (l *lane) hand(c net.Conn, stop <-chan struct{}) error {
+	t := time.NewTimer(handshakeTime)
+	defer t.Stop()
+	select {
+	case l.conns <- c:
+		return nil
+	case <-l.done:
+		return net.ErrClosed
+	case <-stop:
+		return net.ErrClosed
+	case <-t.C:
+		return errNotAccepted
+	}
+}
+
+// Accept waits for the next connection.
+func (l *lane) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept; it may be called again.
+func (l *lane) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Addr is the address that the connections come in by.
+func (l *lane) Addr() net.Addr { return l.addr }
