@@ -191,7 +191,7 @@ func (in *reading) failed(ctx context.Context, s *stream, part int) error {
 	switch {
 	case ok && te.Fault == job.FetchFault && len(te.MapParts) > 0:
 		return fault(&in.fetch, s.holder, te.MapParts, "are not held there")
-	case ok:
+	case ok && te.Fault == job.FencedFault:
 		return te
 	case s.err == nil:
 		return fault(&in.fetch, s.holder, rest, "did not come: the stream ended early")

@@ -1,0 +1,282 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+// suspicion is how long an executor that did not answer gets no tasks while others can take them.
+const suspicion = time.Second
+
+// errFenced says that an executor knows a newer authority: whoever has it runs the batch now.
+var errFenced = errors.New("an executor knows a newer authority")
+
+// lostBuckets says that buckets must be made again.
+type lostBuckets struct{ text string }
+
+// Error implements error.
+func (e *lostBuckets) Error() string { return e.text }
+
+// stageKey names a stage within a batch.
+type stageKey struct {
+	kind    job.Kind
+	shuffle dataset.ShuffleID // MapTasks
+	output  int               // OutputTasks
+}
+
+// progress is what is known of a stage over all its runs.
+type progress struct {
+	rounds int
+	faults map[int]int // user errors by partition
+}
+
+// stage is one run of partitions of one dataset.
+type stage struct {
+	*outputJob
+	key     stageKey
+	name    string
+	of      dataset.Dataset // whose partitions are computed
+	shuffle dataset.Shuffle // MapTasks
+	done    func(job.TaskResult, job.Peer)
+
+	*progress
+	reads    []job.MapOutput
+	suspects map[id.Session]time.Time // until when
+	waiting  string                   // why the last round did not end the stage
+	advanced bool                     // it ended some tasks
+}
+
+// run runs the partitions in rounds: each sends one launch per executor; what did not end well goes into the next.
+func (s *stage) run(ctx context.Context, pending []int) error {
+	if s.progress = s.stages[s.key]; s.progress == nil {
+		s.progress = &progress{faults: map[int]int{}}
+		s.stages[s.key] = s.progress
+	}
+	s.reads = s.mapOutputs()
+	s.suspects = map[id.Session]time.Time{}
+	delay := minDelay
+	for len(pending) > 0 {
+		s.show("%s, %d tasks to go", s.name, len(pending))
+		peers := s.usable()
+		if len(peers) == 0 {
+			s.waiting, s.advanced = fmt.Sprintf("no executor of build %q has an open session", s.cfg.Build), false
+		} else {
+			s.rounds++
+			var err error
+			if pending, err = s.round(ctx, s.place(pending, peers)); err != nil {
+				return err
+			}
+		}
+		if len(pending) == 0 {
+			return nil
+		}
+		if s.advanced {
+			s.blocked("")
+			delay = minDelay
+		}
+		if err := s.wait(ctx, s.waiting, delay); err != nil {
+			return err
+		}
+		delay = min(delay*2, maxDelay)
+	}
+	return nil
+}
+
+// usable lists the executors of this build, those that did not answer lately only if there is no other.
+func (s *stage) usable() []job.Peer {
+	table, _ := s.cfg.Peers()
+	var good, all []job.Peer
+	for _, p := range table.Peers {
+		if p.Build != s.cfg.Build {
+			continue
+		}
+		all = append(all, p)
+		if time.Now().After(s.suspects[p.Session]) {
+			good = append(good, p)
+		}
+	}
+	if len(good) > 0 {
+		return good
+	}
+	return all
+}
+
+// share is the part of a round that goes to one executor.
+type share struct {
+	peer   job.Peer
+	parts  []int
+	result *job.LaunchResult
+	err    error
+}
+
+// round launches the shares side by side and sorts the results. It returns the partitions for the next round.
+func (s *stage) round(ctx context.Context, shares []*share) (again []int, err error) {
+	s.launchAll(ctx, shares)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	s.advanced, s.waiting = false, ""
+	var lost *lostBuckets
+	for _, x := range shares {
+		for i, part := range x.parts {
+			res := job.TaskResult{Part: part, Err: &job.TaskError{Fault: job.LostFault}}
+			if x.err != nil {
+				res.Err.Text = x.err.Error()
+			} else {
+				res = x.result.Tasks[i]
+			}
+			if res.Err == nil {
+				s.done(res, x.peer)
+				s.advanced = true
+				continue
+			}
+			again = append(again, part)
+			if e := s.fault(x.peer, res); err == nil && !errors.As(e, &lost) {
+				err = e
+			}
+		}
+	}
+	if err == nil && lost != nil {
+		err = lost
+	}
+	return again, err
+}
+
+// launchAll sends one launch per share and waits for all. A launch ends early when the session of its executor does:
+// silence is not waited for (rule 3).
+func (s *stage) launchAll(ctx context.Context, shares []*share) {
+	var running sync.WaitGroup
+	over, stop := context.WithCancel(ctx)
+	var launches sync.WaitGroup
+	cancels := map[id.Session]context.CancelCauseFunc{}
+	for _, x := range shares {
+		ctx, cancel := context.WithCancelCause(ctx)
+		cancels[x.peer.Session] = cancel
+		launches.Go(func() {
+			defer cancel(nil)
+			x.result, x.err = s.cfg.Executors.Launch(ctx, x.peer, s.launch(x.parts))
+			if ctx.Err() != nil {
+				x.err = context.Cause(ctx)
+			}
+			if x.err == nil {
+				x.err = fits(x)
+			}
+		})
+	}
+	running.Go(func() { s.watch(over, cancels) })
+	launches.Wait()
+	stop()
+	running.Wait()
+}
+
+// watch cancels the launches of executors whose sessions leave the table.
+func (s *stage) watch(ctx context.Context, cancels map[id.Session]context.CancelCauseFunc) {
+	for {
+		table, changed := s.cfg.Peers()
+		for session, cancel := range cancels {
+			if !open(table, session) {
+				cancel(fmt.Errorf("session %d is over", session))
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// fits checks that an answer is one of the launch.
+func fits(x *share) error {
+	if x.result == nil || len(x.result.Tasks) != len(x.parts) {
+		return fmt.Errorf("executor %s did not answer for every one of %d tasks", x.peer.Name, len(x.parts))
+	}
+	for i, t := range x.result.Tasks {
+		if t.Part != x.parts[i] {
+			return fmt.Errorf("executor %s answered for partition %d in place of %d", x.peer.Name, t.Part, x.parts[i])
+		}
+	}
+	return nil
+}
+
+func (s *stage) launch(parts []int) *job.Launch {
+	l := &job.Launch{
+		Authority: s.order.Authority, App: s.order.App, Time: s.order.Time,
+		Kind: s.key.kind, Dataset: s.of.ID(), Output: s.index, Parts: parts, Try: s.rounds,
+		Inputs: s.inputs, MapOutputs: s.reads, Lineage: s.lineage,
+	}
+	if s.shuffle != nil {
+		l.Shuffle = s.shuffle.ID()
+	}
+	return l
+}
+
+// fault draws the conclusion from one failed task: an error ends the stage, nil lets the task run again.
+func (s *stage) fault(peer job.Peer, res job.TaskResult) error {
+	e := res.Err
+	switch e.Fault {
+	case job.UserFault:
+		s.faults[res.Part]++
+		n := s.faults[res.Part]
+		if n >= MaxTries {
+			return failed("%s, partition %d failed %d times, the last time on %s: %v", s.name, res.Part, n, peer.Name, e)
+		}
+		s.tries = max(s.tries, n)
+		s.waiting = fmt.Sprintf("%s, partition %d failed on %s: %v", s.name, res.Part, peer.Name, e)
+	case job.FetchFault:
+		s.forget(e)
+		return &lostBuckets{fmt.Sprintf("%s, partition %d on %s: %v", s.name, res.Part, peer.Name, e)}
+	case job.MissingFault:
+		s.waiting = fmt.Sprintf("input is missing: %v", e)
+	case job.FencedFault:
+		return fmt.Errorf("%w: %s: %v", errFenced, peer.Name, e)
+	case job.MismatchFault:
+		return failed("%s, partition %d: executor %s refuses: %v", s.name, res.Part, peer.Name, e)
+	default: // LostFault, and what a newer executor may answer
+		s.suspects[peer.Session] = time.Now().Add(suspicion)
+		s.waiting = fmt.Sprintf("executor %s is lost: %v", peer.Name, e)
+	}
+	return nil
+}
+
+// forget takes buckets for lost, unless they have been made again elsewhere meanwhile.
+func (s *stage) forget(e *job.TaskError) {
+	m := s.shuffles[e.Shuffle]
+	if m == nil {
+		return
+	}
+	for _, p := range e.MapParts {
+		if p >= 0 && p < len(m.holders) && (m.holders[p] == e.Holder || e.Holder == 0) {
+			m.holders[p] = 0
+		}
+	}
+}
+
+// mapOutputs lists where the buckets are that the stage reads: those of the shuffles below its narrow chain.
+func (s *stage) mapOutputs() (all []job.MapOutput) {
+	seen := map[dataset.ID]bool{}
+	var visit func(d dataset.Dataset)
+	visit = func(d dataset.Dataset) {
+		if seen[d.ID()] {
+			return
+		}
+		seen[d.ID()] = true
+		for _, dep := range d.Deps() {
+			if dep.Shuffle == nil {
+				visit(dep.On)
+				continue
+			}
+			m := s.mapped(dep)
+			all = append(all, job.MapOutput{Shuffle: dep.Shuffle.ID(), Holders: append([]id.Session(nil), m.holders...)})
+		}
+	}
+	visit(s.of)
+	return all
+}

@@ -1,0 +1,309 @@
+// Package task runs tasks: it turns a Launch into calls of typed code, one goroutine per partition, and what happens
+// to them into results. It is engine internals, without compatibility promise. It promises that nothing of an older
+// authority has an effect after a newer one was seen (rules 1 and 6), that no panic of user code leaves it, and that a
+// task without all of its input fails instead of finishing early. It must not know who sends launches or why.
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+// Shuffles keeps the buckets that map tasks make, and reads those of all executors in order of map partition.
+type Shuffles interface {
+	Put(ctx context.Context, l *job.Launch, part int, rows []dataset.Rows) error
+	Read(ctx context.Context, f job.Fetch, holders []id.Session, yield func(dataset.Chunk) bool) error
+}
+
+// BlockReader reads blocks; Blocks implements it.
+type BlockReader interface {
+	Read(ctx context.Context, b *job.Block) ([]byte, error)
+}
+
+// Config is what a Runner needs. All fields are required.
+type Config struct {
+	Slots    int // tasks that run at a time
+	Graph    func(job.App) (dataset.App, error)
+	Blocks   BlockReader
+	Shuffles Shuffles
+	Logger   *slog.Logger
+}
+
+// Runner runs the tasks of one executor. Its methods may be called concurrently.
+type Runner struct {
+	graph    func(job.App) (dataset.App, error)
+	blocks   BlockReader
+	shuffles Shuffles
+	log      *slog.Logger
+	slots    chan struct{}
+
+	mu       sync.Mutex
+	session  id.Session // 0: none, launches are refused
+	fences   fences
+	launches int
+	idle     chan struct{} // closed when launches comes to 0; nil while it is 0
+}
+
+// New makes a runner without a session: it refuses launches until Open.
+func New(c Config) *Runner {
+	return &Runner{
+		graph: c.Graph, blocks: c.Blocks, shuffles: c.Shuffles, log: c.Logger,
+		slots:  make(chan struct{}, max(c.Slots, 1)),
+		fences: fences{apps: map[id.App]*fence{}},
+	}
+}
+
+// Open takes launches from now on, under the session.
+func (r *Runner) Open(s id.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.session = s
+}
+
+// Stop refuses launches, cancels those that run, and waits for their end or that of ctx. A task whose user code does
+// not look at its context may run on after an early end, without effect on anything that the engine keeps (rule 3).
+func (r *Runner) Stop(ctx context.Context) error {
+	r.mu.Lock()
+	r.session = 0
+	r.fences.cancelAll(&job.TaskError{Fault: job.LostFault, Text: "the executor's session is over"})
+	idle, n := r.idle, r.launches
+	r.mu.Unlock()
+	if idle == nil {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%d launches did not end: %w", n, context.Cause(ctx))
+	}
+}
+
+// Completed fences and cancels what still runs for batches up to the time. Call it before their buckets are dropped.
+func (r *Runner) Completed(app id.App, upTo id.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fences.complete(app, upTo)
+}
+
+// Ended fences and cancels everything of the application.
+func (r *Runner) Ended(app id.App) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fences.end(app)
+}
+
+// Running counts the tasks that hold a slot.
+func (r *Runner) Running() int { return len(r.slots) }
+
+// Launch runs the tasks and returns when all of them have ended, with one result per partition. The error is that of
+// ctx: what happens to tasks is in the results.
+func (r *Runner) Launch(ctx context.Context, l *job.Launch) (*job.LaunchResult, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	leave, refusal := r.enter(l, cancel)
+	if refusal != nil {
+		return all(l, refusal), nil
+	}
+	defer leave()
+	run, fault := r.resolve(ctx, l)
+	if fault != nil {
+		r.warn(l, -1, fault)
+		return all(l, fault.Err), nil
+	}
+	results := r.runAll(ctx, l, run)
+	return &job.LaunchResult{Tasks: results}, nil
+}
+
+func all(l *job.Launch, err *job.TaskError) *job.LaunchResult {
+	res := &job.LaunchResult{Tasks: make([]job.TaskResult, len(l.Parts))}
+	for i, p := range l.Parts {
+		res.Tasks[i] = job.TaskResult{Part: p, Err: err}
+	}
+	return res
+}
+
+// enter checks session and authority. What it returns must be called when the launch has ended.
+func (r *Runner) enter(l *job.Launch, cancel context.CancelCauseFunc) (leave func(), refusal *job.TaskError) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.session == 0 {
+		return nil, &job.TaskError{Fault: job.LostFault, Text: "the executor has no session"}
+	}
+	me, refusal := r.fences.admit(l, cancel)
+	if refusal != nil {
+		return nil, refusal
+	}
+	if r.launches++; r.launches == 1 {
+		r.idle = make(chan struct{})
+	}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.fences.leave(l.App.ID, me)
+		if r.launches--; r.launches == 0 {
+			close(r.idle)
+			r.idle = nil
+		}
+	}, nil
+}
+
+// partition runs one partition; it is what resolve makes of a launch.
+type partition func(t *task, part int) ([]byte, error)
+
+// resolved is a launch whose graph is found and checked.
+type resolved struct {
+	app    dataset.App
+	inputs inputs
+	run    partition
+}
+
+// resolve builds the graph and finds what the launch names, as the coordinator did.
+func (r *Runner) resolve(ctx context.Context, l *job.Launch) (*resolved, *Fault) {
+	app, err := r.graph(l.App)
+	if err != nil {
+		return nil, &Fault{Err: classify(err)}
+	}
+	res := &resolved{app: app, inputs: inputsOf(l.Inputs)}
+	fault := Guard(ctx, app, func() (err error) { // a Transform is user code
+		res.run, err = r.find(app, l, res.inputs)
+		return err
+	})
+	return res, fault
+}
+
+func mismatch(format string, args ...any) *job.TaskError {
+	return &job.TaskError{Fault: job.MismatchFault, Text: fmt.Sprintf(format, args...)}
+}
+
+func (r *Runner) find(app dataset.App, l *job.Launch, in inputs) (partition, error) {
+	outs := app.Outputs()
+	if l.Output < 0 || l.Output >= len(outs) {
+		return nil, mismatch("output %d was asked for, the graph has %d", l.Output, len(outs))
+	}
+	out := outs[l.Output]
+	root, ok, err := app.Dataset(out.Stream(), l.Time, in)
+	if err != nil {
+		return nil, mismatch("dataset of output %q at %d: %v", out.Name(), l.Time, err)
+	}
+	if !ok {
+		return nil, mismatch("output %q has no dataset at %d here, the coordinator has one", out.Name(), l.Time)
+	}
+	if here := job.Lineage(root); here != l.Lineage {
+		return nil, mismatch("lineage of output %q at %d is %016x here, the coordinator has %016x: its build function or a Transform is not pure",
+			out.Name(), l.Time, here, l.Lineage)
+	}
+	of, run := root, partition(nil)
+	switch l.Kind {
+	case job.OutputTasks:
+		run = func(t *task, part int) ([]byte, error) { return r.output(t, out, root, part) }
+	case job.MapTasks:
+		dep, ok := job.FindShuffle(root, l.Shuffle)
+		if !ok {
+			return nil, mismatch("shuffle %v is not in the lineage of output %q", l.Shuffle, out.Name())
+		}
+		of, run = dep.On, func(t *task, part int) ([]byte, error) { return nil, r.mapSide(t, dep.Shuffle, part) }
+	default:
+		return nil, mismatch("launch of unknown kind %d", l.Kind)
+	}
+	if of.ID() != l.Dataset {
+		return nil, mismatch("dataset %v was asked for, it is %v here", l.Dataset, of.ID())
+	}
+	for _, p := range l.Parts {
+		if p < 0 || p >= of.Partitions() {
+			return nil, mismatch("partition %d of dataset %v was asked for, it has %d", p, of.ID(), of.Partitions())
+		}
+	}
+	return run, nil
+}
+
+func (r *Runner) output(t *task, out dataset.Output, d dataset.Dataset, part int) ([]byte, error) {
+	receipt := out.Run(t, d, part)
+	if len(receipt) > dataset.MaxReceipt {
+		return nil, fmt.Errorf("output %q: receipt of %d bytes, at most %d are taken", out.Name(), len(receipt), dataset.MaxReceipt)
+	}
+	return receipt, nil
+}
+
+func (r *Runner) mapSide(t *task, s dataset.Shuffle, part int) error {
+	rows := s.Map(t, part)
+	if t.failed != nil {
+		return t.failed
+	}
+	if len(rows) != s.Reducers() {
+		return mismatch("map task %d of shuffle %v made %d buckets for %d reducers", part, s.ID(), len(rows), s.Reducers())
+	}
+	err := r.shuffles.Put(t.ctx, t.launch, part, rows)
+	switch {
+	case errors.Is(err, job.ErrFenced):
+		return fenced("%v", err)
+	case errors.Is(err, job.ErrFull): // room is no user error: the task goes elsewhere or waits (rule 8)
+		return &job.TaskError{Fault: job.LostFault, Text: err.Error()}
+	}
+	return err
+}
+
+// runAll runs every partition, at most one per slot at a time.
+func (r *Runner) runAll(ctx context.Context, l *job.Launch, res *resolved) []job.TaskResult {
+	results := make([]job.TaskResult, len(l.Parts))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(cap(r.slots), len(l.Parts)) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(l.Parts); i = int(next.Add(1)) - 1 {
+				results[i] = r.runOne(ctx, l, res, l.Parts[i])
+			}
+		})
+	}
+	workers.Wait()
+	return results
+}
+
+func (r *Runner) runOne(ctx context.Context, l *job.Launch, res *resolved, part int) job.TaskResult {
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		return job.TaskResult{Part: part, Err: canceled(ctx)}
+	}
+	t := &task{ctx: ctx, runner: r, launch: l, inputs: res.inputs}
+	var receipt []byte
+	fault := Guard(ctx, res.app, func() (err error) {
+		if receipt, err = res.run(t, part); t.failed != nil {
+			return t.failed
+		}
+		return err
+	})
+	if fault == nil {
+		return job.TaskResult{Part: part, Receipt: receipt}
+	}
+	if t.failed != nil && fault.Err.Fault == job.UserFault && ctx.Err() == nil {
+		fault.Err = classify(t.failed) // user code that hides a failure behind another panic does not make it its own
+	}
+	r.place(l, res.app, fault.Err)
+	r.warn(l, part, fault)
+	return job.TaskResult{Part: part, Err: fault.Err}
+}
+
+// place names the output operation where a user fault has no place of its own.
+func (r *Runner) place(l *job.Launch, app dataset.App, e *job.TaskError) {
+	if e.Fault != job.UserFault || e.Operator != "" || l.Kind != job.OutputTasks {
+		return
+	}
+	if p := app.Plan(); p != nil && l.Output < len(p.Outputs) {
+		e.Operator, e.At = p.Outputs[l.Output].Operator, p.Outputs[l.Output].At
+	}
+}
+
+func (r *Runner) warn(l *job.Launch, part int, f *Fault) {
+	r.log.Warn("task failed", "app", l.App.Name, "batch", int64(l.Time), "attempt", uint64(l.Authority.Attempt), "try", l.Try,
+		"part", part, "error", f.Err.Error(), "stack", f.Stack)
+}
