@@ -1,0 +1,146 @@
+package raftnode
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// maxLag is how many entries a non-voter may be behind when it becomes a voter.
+	maxLag = 256
+	// recent is how long ago it may have acknowledged them.
+	recent = time.Second
+)
+
+// Server is a member of the raft cluster.
+type Server struct {
+	ID    string
+	Addr  string
+	Voter bool
+}
+
+// Configuration gives the members, in the order in which they were added, as this node knows them.
+func (n *Node) Configuration() []Server {
+	servers, _ := n.configuration()
+	out := make([]Server, 0, len(servers))
+	for _, s := range servers {
+		out = append(out, Server{ID: string(s.ID), Addr: string(s.Address), Voter: s.Suffrage == raft.Voter})
+	}
+	return out
+}
+
+// configuration also gives the index of the configuration, for changes that must not overtake each other.
+func (n *Node) configuration() ([]raft.Server, uint64) {
+	f := n.raft.GetConfiguration() // answered at once, from a copy
+	if f.Error() != nil {
+		return nil, 0
+	}
+	return f.Configuration().Servers, f.Index()
+}
+
+// AddVoter makes a server a voter, or changes the address of one. It returns when the change is committed.
+func (n *Node) AddVoter(ctx context.Context, server, addr string) error {
+	return n.await(ctx, "add voter "+server, func() raft.Future {
+		return n.raft.AddVoter(raft.ServerID(server), raft.ServerAddress(addr), 0, 0)
+	})
+}
+
+// AddNonvoter adds a server that gets all entries and does not vote. It returns when the change is committed.
+func (n *Node) AddNonvoter(ctx context.Context, server, addr string) error {
+	return n.await(ctx, "add non-voter "+server, func() raft.Future {
+		return n.raft.AddNonvoter(raft.ServerID(server), raft.ServerAddress(addr), 0, 0)
+	})
+}
+
+// RemoveServer removes a server. It returns when the change is committed.
+func (n *Node) RemoveServer(ctx context.Context, server string) error {
+	return n.await(ctx, "remove "+server, func() raft.Future {
+		return n.raft.RemoveServer(raft.ServerID(server), 0, 0)
+	})
+}
+
+// Membership adds the drivers that gossip sees, while this node leads, until ctx ends: first as non-voters, then, when
+// they have caught up, as voters. One change at a time. A server that is at another address than before is given the
+// new one. Nobody is removed: that gossip does not see a server says nothing (architecture, section 3).
+func (n *Node) Membership(ctx context.Context) error {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		changed := n.config.CandidatesChanged()
+		if _, leader := n.leading(); leader {
+			if err := n.nextChange(ctx); err != nil && ctx.Err() == nil {
+				n.log.Warn("raft: membership is not changed", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.stop:
+			return nil
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// change is one step of the membership.
+type change struct {
+	name  string
+	voter bool
+	to    raft.Server
+}
+
+// nextChange makes the first change that is due, if any.
+func (n *Node) nextChange(ctx context.Context) error {
+	servers, index := n.configuration()
+	n.transport.keep(servers)
+	c, due := planChange(servers, n.config.Candidates(), n.View().Cluster(), n.caughtUp)
+	if !due {
+		return nil
+	}
+	n.log.Info("raft: changing the membership", "change", c.name, "server", c.to.ID, "addr", c.to.Address)
+	return n.await(ctx, fmt.Sprintf("%s %s", c.name, c.to.ID), func() raft.Future {
+		if c.voter {
+			return n.raft.AddVoter(c.to.ID, c.to.Address, index, 0)
+		}
+		return n.raft.AddNonvoter(c.to.ID, c.to.Address, index, 0)
+	})
+}
+
+// caughtUp reports whether a follower has lately acknowledged nearly everything: it is then reachable too.
+func (n *Node) caughtUp(server raft.ServerID) bool {
+	p, ok := n.transport.of(server)
+	return ok && time.Since(p.at) < recent && p.match+maxLag >= n.raft.LastIndex()
+}
+
+// planChange decides on the next change. It is pure.
+func planChange(servers []raft.Server, seen []Candidate, cluster string, caughtUp func(raft.ServerID) bool) (change, bool) {
+	known := make(map[string]raft.Server, len(servers))
+	voters := 0
+	for _, s := range servers {
+		known[string(s.ID)] = s
+		if s.Suffrage == raft.Voter {
+			voters++
+		}
+	}
+	for _, c := range seen {
+		if c.Addr == "" || !sameCluster(c.Cluster, cluster) {
+			continue
+		}
+		to := raft.Server{ID: raft.ServerID(c.ID), Address: raft.ServerAddress(c.Addr)}
+		s, member := known[c.ID]
+		voter := member && s.Suffrage == raft.Voter
+		switch {
+		case !member:
+			return change{name: "add non-voter", to: to}, true
+		case s.Address != to.Address:
+			return change{name: "change address of", voter: voter, to: to}, true
+		case !voter && voters < MaxVoters && caughtUp(s.ID):
+			return change{name: "promote to voter", voter: true, to: to}, true
+		}
+	}
+	return change{}, false
+}
