@@ -28,8 +28,9 @@ type Link interface {
 	Close() error
 }
 
-// CauseCloser is a Link that is told why its carrier closes it. ErrPeerDead: the executor's process is gone, its session
-// may be ended at once. Any other cause, or Close: the stream is lost, and silence decides (rule 3).
+// CauseCloser is a Link that is told why its carrier closes it. ErrPeerDead: the executor's process is gone; ErrSilent: it
+// has been silent for long enough. Its session may be ended at once. Any other cause, or Close: the stream is lost, and
+// silence decides (rule 3).
 type CauseCloser interface {
 	CloseCause(cause error) error
 }

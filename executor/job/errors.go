@@ -14,6 +14,8 @@ var (
 	// ErrPeerDead says that a peer's stream was reset and its port refuses a dial: the process is gone, at once and
 	// for certain (rule 3). What was asked of it has an unknown outcome.
 	ErrPeerDead = errors.New("peer's process is gone")
+	// ErrSilent says that the other end of a control stream said nothing for 3 s (rule 3).
+	ErrSilent = errors.New("control stream is silent")
 	// ErrFull says that a store's limit is reached.
 	ErrFull = errors.New("store is full")
 )
