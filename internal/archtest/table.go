@@ -35,6 +35,9 @@ var Table = []Rule{
 	{"internal/lineage", []string{
 		"internal/id", "internal/plan", "internal/dataset", "internal/codec", "internal/table", "connector",
 	}, "typed operators stand on the seam and must not know the engine"},
+	{"internal/lineage/lineagetest", []string{
+		"internal/id", "internal/plan", "internal/dataset", "internal/lineage", "connector",
+	}, "the small engine of lineage's tests knows the seam only"},
 
 	{
 		"fsm",
