@@ -1,0 +1,224 @@
+package gossip
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+)
+
+// memberlist's Shutdown does not wait for a probe that is under way; it ends within the TCP timeout of a second.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).triggerFunc"))
+}
+
+const patience = 20 * time.Second
+
+func open(t *testing.T, name string, port int, seeds ...string) *Gossip {
+	t.Helper()
+	g, err := Open(Config{
+		ID: "id-" + name, BindAddr: "127.0.0.1", BindPort: port, Seeds: seeds,
+		Meta: Meta{Name: name, Roles: Driver | Executor, RPCAddr: "127.0.0.1:7077", Slots: 4, Expect: 3},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Leave(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// until waits for a condition over the members, woken by changes and, for what has no event, by a tick.
+func until(t *testing.T, g *Gossip, what string, ok func([]Member) bool) {
+	t.Helper()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		changed := g.Changed()
+		members := g.Members()
+		if ok(members) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-tick.C:
+		case <-end.C:
+			t.Fatalf("%s did not happen within %v; members are %+v", what, patience, members)
+		}
+	}
+}
+
+func statuses(members []Member) string {
+	var s []string
+	for _, m := range members {
+		s = append(s, fmt.Sprintf("%s=%v", m.Name, m.Status))
+	}
+	return strings.Join(s, " ")
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func TestThreeNodesFindEachOtherAndNoticeADeparture(t *testing.T) {
+	port := freePort(t)
+	seed := fmt.Sprintf("127.0.0.1:%d", port)
+	// Two start before their seed is there: joining is tried again.
+	b, c := open(t, "b", 0, seed), open(t, "c", 0, seed)
+	until(t, b, "b is alone", func(m []Member) bool { return statuses(m) == "b=alive" })
+	a := open(t, "a", port, seed)
+	all := func(m []Member) bool { return statuses(m) == "a=alive b=alive c=alive" }
+	for _, g := range []*Gossip{a, b, c} {
+		until(t, g, "three members", all)
+	}
+	if err := c.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, a, "c is dead", func(m []Member) bool { return statuses(m) == "a=alive b=alive c=dead" })
+}
+
+func TestChangedMetaReachesTheOthers(t *testing.T) {
+	a := open(t, "a", 0)
+	b := open(t, "b", 0, a.Addr())
+	until(t, b, "two members", func(m []Member) bool { return len(m) == 2 })
+	if err := a.Update(func(m *Meta) { m.HasState, m.Cluster = true, "0123456789abcdef" }); err != nil {
+		t.Fatal(err)
+	}
+	until(t, b, "the update", func(m []Member) bool { return m[0].HasState && m[0].Cluster == "01234567" })
+}
+
+func TestASeedThatWasDeadIsJoinedAgain(t *testing.T) {
+	port := freePort(t)
+	a := open(t, "a", port)
+	b := open(t, "b", 0, a.Addr())
+	until(t, b, "two members", func(m []Member) bool { return statuses(m) == "a=alive b=alive" })
+	if err := a.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, b, "a is dead", func(m []Member) bool { return statuses(m) == "a=dead b=alive" })
+	open(t, "a", port) // knows of nobody: b must come
+	until(t, b, "a is back", func(m []Member) bool { return statuses(m) == "a=alive b=alive" })
+}
+
+func TestAPortInUseIsNamed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	_, err = Open(Config{
+		ID: "x", BindAddr: "127.0.0.1", BindPort: port, Meta: Meta{Name: "x", RPCAddr: "127.0.0.1:1"},
+	})
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprint(port)) {
+		t.Fatalf("error is %v, expected the port %d in it", err, port)
+	}
+}
+
+func TestMetaOfAnyContentFitsAndReturns(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := Meta{
+			Name:       rapid.StringN(1, -1, maxName).Draw(t, "name"),
+			Roles:      Role(rapid.Byte().Draw(t, "roles")),
+			RPCAddr:    rapid.StringMatching(`[a-z.]{1,90}:[0-9]{1,5}`).Draw(t, "rpc"),
+			HTTPPort:   rapid.Uint16().Draw(t, "http"),
+			Slots:      rapid.Uint32().Draw(t, "slots"),
+			Generation: rapid.Uint64().Draw(t, "generation"),
+			Version:    rapid.StringN(0, -1, maxVersion).Draw(t, "version"),
+			Expect:     rapid.Byte().Draw(t, "expect"),
+			HasState:   rapid.Bool().Draw(t, "state"),
+			Cluster:    rapid.StringN(0, -1, maxCluster).Draw(t, "cluster"),
+		}
+		if err := m.check(); err != nil {
+			t.Fatal(err)
+		}
+		b := m.encode()
+		if len(b) >= MaxMeta {
+			t.Fatalf("%d bytes, expected fewer than %d", len(b), MaxMeta)
+		}
+		back, err := decodeMeta(append(b, "of a newer version"...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(m, back); d != "" {
+			t.Fatal(d)
+		}
+		cut := rapid.IntRange(0, len(b)-1).Draw(t, "cut")
+		if _, err := decodeMeta(b[:cut]); err == nil {
+			t.Fatalf("%d of %d bytes are taken", cut, len(b))
+		}
+	})
+}
+
+func TestBadConfigurationsAreRefused(t *testing.T) {
+	good := Config{ID: "x", BindAddr: "127.0.0.1", Meta: Meta{Name: "x", RPCAddr: "127.0.0.1:7077"}}
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"no id", func(c *Config) { c.ID = "" }, "id is empty"},
+		{"no name", func(c *Config) { c.Meta.Name = "" }, "name is empty"},
+		{"long name", func(c *Config) { c.Meta.Name = strings.Repeat("n", 33) }, "at most 32"},
+		{"no port", func(c *Config) { c.Meta.RPCAddr = "127.0.0.1" }, "expected host:port"},
+		{"short secret", func(c *Config) { c.Secret = []byte("short") }, "16, 24 or 32"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := good
+			c.change(&config)
+			g, err := Open(config)
+			if err == nil {
+				t.Fatal("no error", g.Leave())
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %q, expected %q in it", err, c.want)
+			}
+		})
+	}
+}
+
+func TestDeadMembersAreForgotten(t *testing.T) {
+	m := newMembers("self", time.Second)
+	now := time.Now()
+	for i := range 2 * maxDead {
+		id := fmt.Sprint(i)
+		m.known[id] = &known{member: Member{ID: id, Status: Dead, Since: now.Add(-time.Duration(i) * 40 * time.Second)}}
+	}
+	m.forget(now)
+	if len(m.known) != maxDead || m.known["0"] == nil {
+		t.Errorf("%d dead members are kept, expected the last %d", len(m.known), maxDead)
+	}
+}
+
+func TestASilentMemberIsSuspect(t *testing.T) {
+	m := newMembers("self", 500*time.Millisecond)
+	now := time.Now()
+	m.known["self"] = &known{member: Member{ID: "self", Status: Alive}}
+	m.known["loud"] = &known{member: Member{ID: "loud", Status: Alive}, heard: now}
+	m.known["silent"] = &known{member: Member{ID: "silent", Status: Alive}, heard: now.Add(-4 * time.Second)}
+	for _, got := range m.list() {
+		want := Alive
+		if got.ID == "silent" {
+			want = Suspect
+		}
+		if got.Status != want {
+			t.Errorf("%s is %v, expected %v", got.ID, got.Status, want)
+		}
+	}
+}
