@@ -40,6 +40,17 @@ func (e *ClusterError) Error() string {
 	return fmt.Sprintf("data directory %s belongs to cluster %s, this is cluster %s", e.Dir, e.Has, e.Want)
 }
 
+// NameError says that a data directory belongs to a node of another name. Nothing was changed.
+type NameError struct {
+	Dir       string
+	Has, Want string
+}
+
+// Error names the directory and both nodes.
+func (e *NameError) Error() string {
+	return fmt.Sprintf("data directory %s belongs to node %s, this is node %s", e.Dir, e.Has, e.Want)
+}
+
 // DamageError says that a data directory cannot be trusted. Nothing was changed.
 type DamageError struct {
 	File   string
@@ -52,7 +63,8 @@ func (e *DamageError) Error() string {
 		" (it then is a new member)", e.File, e.Reason)
 }
 
-// Dir is an open data directory. StampCluster is called by one goroutine at a time; the other methods by any.
+// Dir is an open data directory. StampName and StampCluster are called by one goroutine at a time; the other methods by
+// any.
 type Dir struct {
 	fs   vfs.FS
 	path string
@@ -172,6 +184,26 @@ func (d *Dir) StampCluster(cluster string) error {
 		return d.write(i)
 	}
 	return &ClusterError{Dir: d.path, Has: i.cluster, Want: cluster}
+}
+
+// Name is the name of the node that the directory belongs to, "" for none yet.
+func (d *Dir) Name() string { return d.id.Load().name }
+
+// StampName binds the directory to a node's name, durably, once: two nodes whose directories were swapped would each
+// vote as the other. Another name than the one it is bound to is refused with *NameError.
+func (d *Dir) StampName(name string) error {
+	if name == "" || len(name) > nameMaxBytes {
+		return fmt.Errorf("node name %q: expected 1 to %d bytes", name, nameMaxBytes)
+	}
+	i := *d.id.Load()
+	switch i.name {
+	case name:
+		return nil
+	case "":
+		i.name = name
+		return d.write(i)
+	}
+	return &NameError{Dir: d.path, Has: i.name, Want: name}
 }
 
 // Path is the directory itself.

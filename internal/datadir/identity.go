@@ -11,9 +11,10 @@ import (
 const (
 	identityMagic   = "RSNODE\r\n"
 	identityVersion = 1
-	identityFixed   = 8 + 4 + 8 + 16 + 2 // magic, version, generation, node id, length of the cluster id
+	identityFixed   = 8 + 4 + 8 + 16 + 2 + 2 // magic, version, generation, node id, lengths of cluster id and name
 	nodeIDBytes     = 16
 	clusterMaxBytes = 64
+	nameMaxBytes    = 128
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -23,16 +24,19 @@ type identity struct {
 	node       string
 	generation uint64
 	cluster    string
+	name       string
 }
 
 func (i identity) encode() []byte {
-	b := make([]byte, 0, identityFixed+len(i.cluster)+4)
+	b := make([]byte, 0, identityFixed+len(i.cluster)+len(i.name)+4)
 	b = append(b, identityMagic...)
 	b = binary.LittleEndian.AppendUint32(b, identityVersion)
 	b = binary.LittleEndian.AppendUint64(b, i.generation)
 	b = append(b, i.node...)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(i.cluster)))
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(i.name)))
 	b = append(b, i.cluster...)
+	b = append(b, i.name...)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
@@ -52,11 +56,12 @@ func decode(b []byte) (identity, error) {
 		return identity{}, fmt.Errorf("its checksum is %08x, expected %08x", got, sum)
 	}
 	i := identity{generation: binary.LittleEndian.Uint64(b[12:]), node: string(b[20 : 20+nodeIDBytes])}
-	n := int(binary.LittleEndian.Uint16(b[36:]))
-	if n > clusterMaxBytes || identityFixed+n != len(body) {
-		return identity{}, fmt.Errorf("its cluster id has %d bytes, expected %d", n, len(body)-identityFixed)
+	cluster, name := int(binary.LittleEndian.Uint16(b[36:])), int(binary.LittleEndian.Uint16(b[38:]))
+	if cluster > clusterMaxBytes || name > nameMaxBytes || identityFixed+cluster+name != len(body) {
+		return identity{}, fmt.Errorf("its cluster id has %d bytes and its name %d, expected %d together", cluster, name, len(body)-identityFixed)
 	}
-	i.cluster = string(body[identityFixed:])
+	i.cluster = string(body[identityFixed : identityFixed+cluster])
+	i.name = string(body[identityFixed+cluster:])
 	return i, checkNodeID(i.node)
 }
 
