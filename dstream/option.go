@@ -1,0 +1,66 @@
+package dstream
+
+import (
+	"fmt"
+
+	"github.com/raftstream/raftstream/dstream/rdd"
+)
+
+// Option changes a default of an operator or a source. An option that means nothing to it is an error when the graph
+// is built.
+type Option struct {
+	name  string
+	apply func(*settings) error
+}
+
+type settings struct {
+	partitions int
+	source     string
+	preferred  string
+	pushed     bool
+}
+
+// Partitions sets the number of partitions of an operator that shuffles; the application's default otherwise.
+func Partitions(n int) Option {
+	return Option{"Partitions", func(s *settings) error {
+		if n < 1 || n > rdd.MaxPartitions {
+			return fmt.Errorf("Partitions(%d): expected 1 to %d", n, rdd.MaxPartitions)
+		}
+		s.partitions = n
+		return nil
+	}}
+}
+
+// Source names the kind of an input stream, as status pages and the plan show it. For connectors.
+func Source(name string) Option {
+	return Option{"Source", func(s *settings) error { s.source = name; return nil }}
+}
+
+// Pushed says that an input stream's receiver takes what clients push through the API. For connectors.
+func Pushed() Option {
+	return Option{"Pushed", func(s *settings) error { s.pushed = true; return nil }}
+}
+
+// PreferredNode names the node that an input stream's receiver would best run on.
+func PreferredNode(name string) Option {
+	return Option{"PreferredNode", func(s *settings) error { s.preferred = name; return nil }}
+}
+
+// options applies those of the options that the operator knows.
+func (c *Context) options(op string, opts []Option, known ...string) settings {
+	var s settings
+	for _, o := range opts {
+		ok := false
+		for _, k := range known {
+			ok = ok || k == o.name
+		}
+		if !ok {
+			c.fail(op, fmt.Errorf("the option %q does not apply here", o.name))
+			continue
+		}
+		if err := o.apply(&s); err != nil {
+			c.fail(op, err)
+		}
+	}
+	return s
+}

@@ -1,0 +1,73 @@
+package rdd
+
+import (
+	"iter"
+
+	"github.com/raftstream/raftstream/internal/lineage"
+)
+
+func split[K comparable, V any](p KV[K, V]) (K, V) { return p.Key, p.Value }
+
+// byKey names the part of a KV that keyed operators spread records by.
+const byKey = "key"
+
+// CombineByKey combines the values of each key: create makes a combiner of the first value, mergeValue adds a further
+// one of the same partition, mergeCombiners joins those of two partitions and may change its first argument. parts is
+// the number of partitions of the result, the application's default if it is not given.
+func CombineByKey[K comparable, V, C any](r RDD[KV[K, V]], create func(V) C, mergeValue func(C, V) C, mergeCombiners func(C, C) C, parts ...int) RDD[KV[K, C]] {
+	return combine(r, "combineByKey", lineage.Combiner[V, C]{Create: create, Value: mergeValue, Merge: mergeCombiners}, parts)
+}
+
+func combine[K comparable, V, C any](r RDD[KV[K, V]], op string, f lineage.Combiner[V, C], parts []int) RDD[KV[K, C]] {
+	key, okKey := resolve[K](r.scope, op)
+	value, okValue := resolve[C](r.scope, op)
+	if !okKey || !okValue {
+		return then(r, lineage.Empty[KV[K, C]](r.scope))
+	}
+	k := lineage.Keyed[KV[K, V], K, V, C, KV[K, C]]{Split: split[K, V], Join: Pair[K, C], Key: key, Value: value, By: byKey}
+	return then(r, lineage.CombineByKey(r.scope, r.node, k, f, partitions(r.scope, op, parts)))
+}
+
+// ReduceByKey combines the values of each key with f, which must be associative.
+func ReduceByKey[K comparable, V any](r RDD[KV[K, V]], f func(a, b V) V, parts ...int) RDD[KV[K, V]] {
+	return combine(r, "reduceByKey", lineage.Combiner[V, V]{Create: func(v V) V { return v }, Value: f, Merge: f}, parts)
+}
+
+// GroupByKey collects the values of each key, in order of partition and arrival.
+func GroupByKey[K comparable, V any](r RDD[KV[K, V]], parts ...int) RDD[KV[K, []V]] {
+	return combine(r, "groupByKey", lineage.Combiner[V, []V]{
+		Create: func(v V) []V { return []V{v} },
+		Value:  func(s []V, v V) []V { return append(s, v) },
+		Merge:  func(a, b []V) []V { return append(a, b...) },
+	}, parts)
+}
+
+// CountByValue counts how often each record occurs.
+func CountByValue[T comparable](r RDD[T], parts ...int) RDD[KV[T, int64]] {
+	ones := Map(r, func(v T) KV[T, int64] { return KV[T, int64]{Key: v, Value: 1} })
+	return ReduceByKey(ones, func(a, b int64) int64 { return a + b }, parts...)
+}
+
+// MapValues applies f to every value. Records stay in their partitions, which remain spread by key.
+func MapValues[K comparable, V, U any](r RDD[KV[K, V]], f func(V) U) RDD[KV[K, U]] {
+	n := lineage.Map(r.scope, r.node, func(p KV[K, V]) KV[K, U] { return KV[K, U]{Key: p.Key, Value: f(p.Value)} })
+	return then(r, n.Keep(r.node.Partitioned()))
+}
+
+// FlatMapValues pairs the key of every record with every element of f of its value.
+func FlatMapValues[K comparable, V, U any](r RDD[KV[K, V]], f func(V) iter.Seq[U]) RDD[KV[K, U]] {
+	n := lineage.FlatMap(r.scope, r.node, func(p KV[K, V]) iter.Seq[KV[K, U]] {
+		return func(yield func(KV[K, U]) bool) {
+			seq := f(p.Value)
+			if seq == nil {
+				return
+			}
+			for u := range seq {
+				if !yield(KV[K, U]{Key: p.Key, Value: u}) {
+					return
+				}
+			}
+		}
+	})
+	return then(r, n.Keep(r.node.Partitioned()))
+}
