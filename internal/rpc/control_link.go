@@ -24,7 +24,7 @@ const (
 )
 
 // ErrSilent says that the other side of a control stream said nothing for 3 s.
-var ErrSilent = fmt.Errorf("control stream: silent for %v", silenceMax)
+var ErrSilent = fmt.Errorf("%w for %v", job.ErrSilent, silenceMax)
 
 var (
 	errClosed   = errors.New("control stream: closed")
@@ -76,7 +76,7 @@ func openLink(ctx context.Context, conn *grpc.ClientConn, h job.Hello) (*remoteL
 	if !stop() { // ctx ended in between and took the stream along
 		return nil, ctx.Err()
 	}
-	l.silence = time.AfterFunc(silenceMax, func() { l.fail(ErrSilent) })
+	l.silence = time.AfterFunc(silenceMax, func() { l.fail(job.ErrSilent) })
 	l.workers.Go(l.read)
 	l.workers.Go(func() { l.write(streamCtx) })
 	return l, nil

@@ -168,7 +168,7 @@ func (c *carrier) run(ctx context.Context, in <-chan upward, stopping <-chan str
 				return err
 			}
 		case <-silence.C:
-			return ErrSilent
+			return job.ErrSilent
 		case err := <-c.failed:
 			return err
 		case <-stopping:

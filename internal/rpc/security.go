@@ -76,7 +76,9 @@ func (s Security) client(proto string) *tls.Config {
 }
 
 // accepted are gRPC's credentials of connections whose handshake the port has made already.
-type accepted struct{ credentials.TransportCredentials }
+type accepted struct {
+	credentials.TransportCredentials
+}
 
 // ServerHandshake hands the connection on, with what its certificates said.
 func (a accepted) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {

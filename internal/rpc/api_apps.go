@@ -1,0 +1,283 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"google.golang.org/grpc/codes"
+
+	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
+	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/plan"
+)
+
+// Defaults and limits of a submission.
+const (
+	defaultBatchMS     = 1000
+	defaultBlockMS     = 200
+	defaultReplication = 2
+	nameMax            = 128
+	batchesDefault     = 100
+)
+
+// Submit builds the plan here, on the node that leads, and commits the submission. Its request id is the natural key.
+func (a applications) Submit(ctx context.Context, r *raftstreamv1.SubmitRequest) (*raftstreamv1.SubmitReply, error) {
+	if err := complete(r); err != nil {
+		return nil, err
+	}
+	v, err := a.view(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.submission(v, r)
+	if err != nil {
+		return nil, err
+	}
+	res, err := a.propose(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if res.Outcome != fsm.Done {
+		if app, ok := a.Ledger.View().AppNamed(c.Name); ok && app.Live() {
+			return nil, problem(codes.AlreadyExists, &raftstreamv1.Problem{
+				Kind: raftstreamv1.Problem_KIND_TAKEN, Thing: "name", Got: c.Name, Expected: res.Reason, AppId: uint64(app.ID),
+			}, "name %q: %s", c.Name, res.Reason)
+		}
+		return nil, refused("submission", c.Name, res.Reason)
+	}
+	return &raftstreamv1.SubmitReply{RaftIndex: res.Index, Id: res.Index, Name: c.Name}, nil
+}
+
+// complete checks a submission and fills in its defaults.
+func complete(r *raftstreamv1.SubmitRequest) error {
+	if r.GetName() == "" {
+		r.Name = r.GetProgram()
+	}
+	for _, n := range []struct{ thing, value string }{
+		{"request id", r.GetRequestId()}, {"program", r.GetProgram()}, {"name", r.GetName()},
+	} {
+		if n.value == "" || len(n.value) > nameMax || strings.ContainsFunc(n.value, func(c rune) bool { return !unicode.IsGraphic(c) }) {
+			return invalid(n.thing, n.value, fmt.Sprintf("1 to %d bytes of visible text", nameMax))
+		}
+	}
+	if r.BatchMs == 0 {
+		r.BatchMs = defaultBatchMS
+	}
+	if r.BlockMs == 0 {
+		r.BlockMs = defaultBlockMS
+	}
+	if r.Replication == 0 {
+		r.Replication = defaultReplication
+	}
+	for _, n := range []struct {
+		thing            string
+		value, low, high int64
+		unit             string
+	}{
+		{"batch interval", r.BatchMs, fsm.MinIntervalMS, fsm.MaxBatchMS, "ms"},
+		{"block interval", r.BlockMs, fsm.MinIntervalMS, fsm.MaxBatchMS, "ms"},
+		{"partitions", int64(r.Partitions), 0, fsm.MaxPartitions, ""},
+		{"replication", int64(r.Replication), 1, fsm.MaxFactor, ""},
+	} {
+		if n.value < n.low || n.value > n.high {
+			return invalid(n.thing, fmt.Sprint(n.value, n.unit), fmt.Sprintf("%d%s to %d%s", n.low, n.unit, n.high, n.unit))
+		}
+	}
+	return nil
+}
+
+// submission builds the program's graph and makes the command of it.
+func (a *apiServer) submission(v fsm.View, r *raftstreamv1.SubmitRequest) (*fsm.ApplicationSubmitted, error) {
+	names := a.Programs.Names()
+	if !contains(names, r.GetProgram()) {
+		return nil, notFound("program", r.GetProgram(), "one that is registered: "+strings.Join(names, ", "))
+	}
+	params, err := a.params(r)
+	if err != nil {
+		return nil, err
+	}
+	now := a.nowMS()
+	c := &fsm.ApplicationSubmitted{
+		RequestID: r.GetRequestId(), Name: r.GetName(), Program: r.GetProgram(), Params: params, BatchMS: r.GetBatchMs(),
+		BlockMS: r.GetBlockMs(), Partitions: int(r.GetPartitions()), Factor: int(r.GetReplication()), Build: a.Build, NowMS: now,
+	}
+	if c.Partitions == 0 {
+		c.Partitions = slots(v)
+	}
+	p, err := a.plan(dataset.Spec{
+		Name: c.Program, Params: params, BatchMS: c.BatchMS, ZeroTime: id.Time(now - now%c.BatchMS), Partitions: c.Partitions,
+	})
+	if err != nil {
+		return nil, invalid("parameters of program "+c.Program, string(params), err.Error())
+	}
+	c.Fingerprint, c.RememberMS = p.Fingerprint(), p.RememberMS
+	for _, in := range p.Inputs {
+		c.Inputs = append(c.Inputs, fsm.InputStream{
+			Stream: in.Stream, Source: in.Source, Receiver: in.Receiver, Pushed: in.Pushed, Preferred: in.Preferred,
+		})
+	}
+	return c, nil
+}
+
+// plan builds the graph. The program is user code: a panic of it is the submitter's to know.
+func (a *apiServer) plan(s dataset.Spec) (p *plan.Plan, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a program that does not panic: %v", r)
+		}
+	}()
+	app, err := a.Programs.Build(s)
+	if err != nil {
+		return nil, err
+	}
+	return app.Plan(), nil
+}
+
+func contains(names []string, name string) bool {
+	for _, n := range names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// slots is the default of partitions: as many tasks as run at a time, at least one.
+func slots(v fsm.View) int {
+	n := 0
+	for s := range v.Sessions() {
+		n += s.Slots
+	}
+	return min(max(n, 1), fsm.MaxPartitions)
+}
+
+// params puts the parameters given as JSON and as text together.
+func (a *apiServer) params(r *raftstreamv1.SubmitRequest) ([]byte, error) {
+	all := map[string]json.RawMessage{}
+	if j := r.GetParamsJson(); j != "" {
+		if err := json.Unmarshal([]byte(j), &all); err != nil || all == nil {
+			return nil, invalid("params_json", shorten(j), "a JSON object")
+		}
+	}
+	if len(r.GetParams()) > 0 {
+		fromText, err := a.Programs.Params(r.GetProgram(), r.GetParams())
+		if err != nil {
+			return nil, invalid("parameters of program "+r.GetProgram(), shorten(fmt.Sprint(r.GetParams())), err.Error())
+		}
+		if err := json.Unmarshal(fromText, &all); err != nil {
+			return nil, fmt.Errorf("parameters of program %s: %w", r.GetProgram(), err)
+		}
+	}
+	out, err := json.Marshal(all)
+	if err != nil {
+		return nil, fmt.Errorf("parameters of program %s: %w", r.GetProgram(), err)
+	}
+	if len(out) > fsm.MaxParams {
+		return nil, invalid("parameters", strconv.Itoa(len(out))+" bytes", strconv.Itoa(fsm.MaxParams)+" bytes at most")
+	}
+	return out, nil
+}
+
+func shorten(s string) string {
+	if len(s) > 256 {
+		return s[:256] + "..."
+	}
+	return s
+}
+
+// Stop commits that an application stops.
+func (a applications) Stop(ctx context.Context, r *raftstreamv1.StopRequest) (*raftstreamv1.StopReply, error) {
+	app, err := a.find(ctx, r.GetName(), r.GetId())
+	if err != nil {
+		return nil, err
+	}
+	res, err := a.propose(ctx, &fsm.ApplicationStopped{App: app.ID, Now: r.GetNow(), NowMS: a.nowMS()})
+	if err != nil {
+		return nil, err
+	}
+	if res.Outcome != fsm.Done {
+		return nil, refused("application", app.Name, res.Reason)
+	}
+	return &raftstreamv1.StopReply{RaftIndex: res.Index, Id: uint64(app.ID), Message: text(res.Reason)}, nil
+}
+
+// Resume commits that a failed application goes on.
+func (a applications) Resume(ctx context.Context, r *raftstreamv1.ResumeRequest) (*raftstreamv1.ResumeReply, error) {
+	app, err := a.find(ctx, r.GetName(), r.GetId())
+	if err != nil {
+		return nil, err
+	}
+	res, err := a.propose(ctx, &fsm.ApplicationResumed{App: app.ID, AcceptLoss: r.GetAcceptLoss(), NowMS: a.nowMS()})
+	if err != nil {
+		return nil, err
+	}
+	if res.Outcome != fsm.Done {
+		return nil, refused("application", app.Name, res.Reason)
+	}
+	return &raftstreamv1.ResumeReply{RaftIndex: res.Index, Id: uint64(app.ID)}, nil
+}
+
+func (a *apiServer) find(ctx context.Context, name string, number uint64) (*fsm.App, error) {
+	v, err := a.view(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	return find(v, name, number)
+}
+
+// GetApp shows an application.
+func (a applications) GetApp(ctx context.Context, r *raftstreamv1.GetAppRequest) (*raftstreamv1.GetAppReply, error) {
+	v, err := a.view(ctx, r.GetStale())
+	if err != nil {
+		return nil, err
+	}
+	app, err := find(v, r.GetName(), r.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &raftstreamv1.GetAppReply{RaftIndex: v.Index(), App: appView(v, app)}, nil
+}
+
+// ListApps shows all applications in the order of their submission.
+func (a applications) ListApps(ctx context.Context, r *raftstreamv1.ListAppsRequest) (*raftstreamv1.ListAppsReply, error) {
+	v, err := a.view(ctx, r.GetStale())
+	if err != nil {
+		return nil, err
+	}
+	reply := &raftstreamv1.ListAppsReply{RaftIndex: v.Index()}
+	for app := range v.Apps() {
+		reply.Apps = append(reply.Apps, appView(v, app))
+	}
+	return reply, nil
+}
+
+func appView(v fsm.Viewer, a *fsm.App) *raftstreamv1.App {
+	out := &raftstreamv1.App{
+		Id: uint64(a.ID), Name: a.Name, Program: a.Program, ParamsJson: text(string(a.Params)), State: raftstreamv1.AppState(0),
+		BatchMs: a.BatchMS, BlockMs: a.BlockMS, Partitions: int32(a.Partitions), Replication: int32(a.Factor),
+		Fingerprint: a.Fingerprint, SubmittedMs: a.SubmittedMS, StoppedMs: a.StoppedMS, ZeroTimeMs: int64(a.ZeroTime),
+		LastAllocatedMs: int64(a.Allocated), LastCompletedMs: int64(a.Completed), PendingBatches: int64(a.Pending),
+		RecordsReceived: a.Received, RecordsProcessed: a.Processed, RecordsDiscarded: a.Discarded, RecordsQueued: a.Queued,
+		Error: text(a.Error),
+	}
+	switch a.State {
+	case fsm.Running:
+		out.State = raftstreamv1.AppState_APP_STATE_RUNNING
+	case fsm.Stopping:
+		out.State = raftstreamv1.AppState_APP_STATE_STOPPING
+	case fsm.Failed:
+		out.State = raftstreamv1.AppState_APP_STATE_FAILED
+	case fsm.Stopped:
+		out.State = raftstreamv1.AppState_APP_STATE_STOPPED
+	}
+	if s, ok := v.Session(a.Coordinator); ok {
+		out.Coordinator = s.Name
+	}
+	return out
+}
