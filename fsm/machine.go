@@ -1,59 +1,106 @@
 package fsm
 
 import (
-	"io"
-	"iter"
+	"fmt"
 
-	"github.com/raftstream/raftstream/blocktracker"
 	"github.com/raftstream/raftstream/internal/id"
-	"github.com/raftstream/raftstream/tracker"
 )
 
-// View is a consistent, immutable picture of the ledger at one applied index. Copying it is cheap.
-type View struct{}
-
-// SKELETON, to be replaced by the real one with the same exported shape.
-
-func (View) Index() uint64                                          { panic("skeleton") }
-func (View) Cluster() string                                        { panic("skeleton") }
-func (View) Leadership() Leadership                                 { panic("skeleton") }
-func (View) Session(id.Session) (*tracker.Session, bool)            { panic("skeleton") }
-func (View) SessionOf(id.Store) (*tracker.Session, bool)            { panic("skeleton") }
-func (View) Sessions() iter.Seq[*tracker.Session]                   { panic("skeleton") }
-func (View) App(id.App) (*App, bool)                                { panic("skeleton") }
-func (View) AppNamed(string) (*App, bool)                           { panic("skeleton") }
-func (View) Apps() iter.Seq[*App]                                   { panic("skeleton") }
-func (View) Receiver(id.App, id.Stream) (*tracker.Receiver, bool)   { panic("skeleton") }
-func (View) Receivers(id.App) iter.Seq[*tracker.Receiver]           { panic("skeleton") }
-func (View) Instances(id.App) iter.Seq[*blocktracker.Instance]      { panic("skeleton") }
-func (View) Positions(id.App, id.Stream) iter.Seq2[string, uint64]  { panic("skeleton") }
-func (View) Batch(id.App, id.Time) (*Batch, bool)                   { panic("skeleton") }
-func (View) Batches(id.App, id.Time) iter.Seq[*Batch]               { panic("skeleton") }
-func (View) Attempt(id.App, id.Time) id.Attempt                     { panic("skeleton") }
-func (View) Input(id.App, id.Time, id.Stream) []*blocktracker.Block { panic("skeleton") }
-func (View) Queued(id.App, id.Stream) iter.Seq[*blocktracker.Block] { panic("skeleton") }
-
-// Hash is a canonical hash of the whole state: equal on every node at equal applied index.
-func (View) Hash() [32]byte { panic("skeleton") }
-
-// WriteSnapshot writes the view as a snapshot: header, checksummed chunks, trailer.
-func (View) WriteSnapshot(w io.Writer) error { panic("skeleton") }
-
 // Machine is the ledger's state machine. One goroutine calls it.
-type Machine struct{}
+type Machine struct {
+	s    *state
+	view View // of the state as it is, if taken already
+}
 
 // New makes an empty ledger.
-func New() *Machine { return &Machine{} }
-
-// Encode makes the data of one Raft entry of commands proposed in term.
-func Encode(term uint64, commands ...Command) ([]byte, error) { panic("skeleton") }
-
-// Apply applies one Raft entry and gives one result per command. An error means that the entry is unreadable or of an
-// unknown kind: the node must stop.
-func (m *Machine) Apply(index uint64, data []byte) ([]Result, error) { panic("skeleton") }
+func New() *Machine { return &Machine{s: newState()} }
 
 // View gives the state after the last Apply or Restore.
-func (m *Machine) View() View { panic("skeleton") }
+func (m *Machine) View() View {
+	if m.view.s == nil {
+		m.view = View{s: m.s.copy()}
+	}
+	return m.view
+}
 
-// Restore replaces the state by a snapshot. On an error the state is as before.
-func (m *Machine) Restore(r io.Reader) error { panic("skeleton") }
+// Check verifies what must hold among all records; it takes time in proportion to their number.
+func (m *Machine) Check() error { return m.s.check() }
+
+// Apply applies one Raft entry and gives one result per command, in order. An error means that the entry is unreadable
+// or of an unknown kind, and that nothing of it was applied: the node must stop.
+func (m *Machine) Apply(index uint64, data []byte) ([]Result, error) {
+	if index <= m.s.index {
+		return nil, fmt.Errorf("entry %d comes after %d: %w", index, m.s.index, ErrUnreadable)
+	}
+	commands, err := decodeEntry(data)
+	if err != nil {
+		return nil, fmt.Errorf("entry %d: %w", index, err)
+	}
+	m.view = View{}
+	m.s.index = index
+	results := make([]Result, 0, len(commands))
+	for _, p := range commands {
+		t := &tx{state: m.s}
+		results = append(results, t.run(p))
+	}
+	return results, nil
+}
+
+// tx is the application of one command. It lasts for one call of a handler.
+type tx struct {
+	*state
+	touched []id.App
+}
+
+// run applies one command, if it is of the current term, and checks what it touched.
+func (t *tx) run(p proposed) Result {
+	if e, ok := p.command.(*Epoch); ok {
+		if e.Term != p.term {
+			return refuse("epoch of term %d was proposed in term %d", e.Term, p.term)
+		}
+	} else if p.term != t.leader.Term || t.leader.Epoch == 0 {
+		return refuse("proposed in term %d, expected %d: that is whose leader was announced last", p.term, t.leader.Term)
+	}
+	r := p.row.apply(t, p.command)
+	for _, n := range t.touched {
+		t.audit(n)
+	}
+	return r
+}
+
+// set puts a changed application and remembers to audit it.
+func (t *tx) set(a *App) {
+	t.putApp(a)
+	t.touched = append(t.touched, a.ID)
+}
+
+// done answers a command that takes effect now.
+func (t *tx) done() Result { return Result{Outcome: Done, Index: t.index} }
+
+// doneAt answers a command that was applied before, at index (0: it is not remembered when).
+func (t *tx) doneAt(index uint64) Result {
+	if index == 0 {
+		index = t.index
+	}
+	return Result{Outcome: Done, Index: index}
+}
+
+func refuse(format string, args ...any) Result {
+	return Result{Outcome: Refused, Reason: fmt.Sprintf(format, args...)}
+}
+
+func limited(format string, args ...any) Result {
+	return Result{Outcome: Limited, Reason: fmt.Sprintf(format, args...)}
+}
+
+// live gives an application that has not ended, or why there is none.
+func (t *tx) live(n id.App) (*App, Result) {
+	a, ok := t.app(n)
+	switch {
+	case !ok:
+		return nil, refuse("no application %d", n)
+	case !a.Live():
+		return nil, refuse("application %d (%s) has ended", n, a.Name)
+	}
+	return a, Result{}
+}

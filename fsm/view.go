@@ -8,97 +8,6 @@ import (
 	"github.com/raftstream/raftstream/tracker"
 )
 
-// AppState is where an application's life stands.
-type AppState uint8
-
-const (
-	// Running allocates batches. Next: Stopping, Failed, Stopped.
-	Running AppState = iota + 1
-	// Stopping drains: receivers stop, the last batch is allocated, batches complete. Next: Stopped, Failed.
-	Stopping
-	// Failed has a failed batch; nothing is allocated. Next: Running (or Stopping) by resume, Stopped by stop.
-	Failed
-	// Stopped is the end.
-	Stopped
-)
-
-// App is an application. Immutable.
-type App struct {
-	ID          id.App
-	Name        string
-	Program     string
-	Params      []byte
-	BatchMS     int64
-	BlockMS     int64
-	Partitions  int
-	Factor      int
-	Fingerprint string
-	Build       string
-	RememberMS  int64
-	Inputs      []InputStream
-	State       AppState
-	Draining    bool // Stopping, or Failed while stopping
-	LastGiven   bool // the last allocation is made: no block is added any more
-	SubmittedMS int64
-	StoppedMS   int64
-	ZeroTime    id.Time
-	Allocated   id.Time // last batch time allocated; ZeroTime at first
-	Completed   id.Time // every batch up to here is completed; ZeroTime at first
-	Cleaned     id.Time // every batch up to here is cleaned; ZeroTime at first
-	Pending     int     // batches allocated and not completed
-	Received    int64   // records of committed blocks
-	Processed   int64   // records of completed batches
-	Discarded   int64   // acknowledged records that stop --now or resume --accept-loss gave up
-	Queued      int64   // records not allocated yet
-	QueuedBytes int64
-	Office      id.Office
-	Coordinator id.Session // that holds the office, 0 for none
-	Resumed     uint64     // index of the last resumption
-	AcceptLoss  bool       // the failed batch was resumed with --accept-loss
-	Error       string     // of the failed batch
-}
-
-// Interval gives t, moved by n batch intervals.
-func (a *App) Interval(t id.Time, n int64) id.Time { return t + id.Time(n*a.BatchMS) }
-
-// BatchState is where a batch's life stands.
-type BatchState uint8
-
-const (
-	// Allocated has its input fixed. Next: Completed, Failed.
-	Allocated BatchState = iota + 1
-	// BatchFailedState failed; a resumption makes it Allocated again.
-	BatchFailedState
-	// Completed is done for good.
-	Completed
-)
-
-// Batch is a batch that the ledger still keeps. Immutable.
-type Batch struct {
-	App                id.App
-	Time               id.Time
-	State              BatchState
-	Index              uint64 // of the allocation
-	Records            int64
-	Bytes              int64
-	AllocatedMS        int64
-	StartedMS, EndedMS int64 // of the run that completed or failed it
-	CompletedMS        int64 // when the completion was proposed
-	Attempts           int
-	Tries              int
-	Error              string
-}
-
-// Leadership is the current epoch.
-type Leadership struct {
-	Epoch  id.Epoch
-	Term   uint64
-	Leader string
-	Name   string
-	Addr   string
-	NowMS  int64
-}
-
 // Viewer lists what a View answers; View implements it.
 type Viewer interface {
 	Index() uint64 // last applied index
@@ -126,3 +35,114 @@ type Viewer interface {
 }
 
 var _ Viewer = View{}
+
+// View is a consistent, immutable picture of the ledger at one applied index. Copying it is cheap, and any number of
+// goroutines may read it while the Machine goes on. The zero View is an empty ledger.
+type View struct{ s *state }
+
+func (v View) state() *state {
+	if v.s == nil {
+		return newState()
+	}
+	return v.s
+}
+
+// Index is the last applied index.
+func (v View) Index() uint64 { return v.state().index }
+
+// Cluster is the cluster's id, "" before it is named.
+func (v View) Cluster() string { return v.state().cluster }
+
+// Leadership is the current epoch; its Epoch is 0 before the first.
+func (v View) Leadership() Leadership { return v.state().leader }
+
+// Session gives an open session.
+func (v View) Session(n id.Session) (*tracker.Session, bool) { return v.state().tracker.Session(n) }
+
+// SessionOf gives the open session of a store.
+func (v View) SessionOf(n id.Store) (*tracker.Session, bool) { return v.state().tracker.SessionOf(n) }
+
+// Sessions lists the open sessions in order of id.
+func (v View) Sessions() iter.Seq[*tracker.Session] { return v.state().tracker.Sessions() }
+
+// App gives an application, also one that has ended and is still remembered.
+func (v View) App(n id.App) (*App, bool) { return v.state().app(n) }
+
+// AppNamed gives the newest application of a name.
+func (v View) AppNamed(name string) (*App, bool) {
+	s := v.state()
+	n, ok := s.names.Get(name)
+	if !ok {
+		return nil, false
+	}
+	return s.app(n)
+}
+
+// Apps lists the applications in order of id.
+func (v View) Apps() iter.Seq[*App] {
+	return func(yield func(*App) bool) {
+		v.state().apps.Scan(func(_ id.App, a *App) bool { return yield(a) })
+	}
+}
+
+// Receiver gives the receiver of an input stream.
+func (v View) Receiver(a id.App, s id.Stream) (*tracker.Receiver, bool) {
+	return v.state().tracker.Receiver(a, s)
+}
+
+// Receivers lists an application's receivers in order of stream; none after its end.
+func (v View) Receivers(a id.App) iter.Seq[*tracker.Receiver] { return v.state().tracker.Receivers(a) }
+
+// Instances lists an application's receiver instances in order of stream and id.
+func (v View) Instances(a id.App) iter.Seq[*blocktracker.Instance] {
+	return v.state().blocks.Instances(a)
+}
+
+// Positions lists the partitions of a stream with their last committed position, in order of partition.
+func (v View) Positions(a id.App, s id.Stream) iter.Seq2[string, uint64] {
+	return v.state().blocks.Positions(a, s)
+}
+
+// Batch gives a batch that is kept.
+func (v View) Batch(a id.App, t id.Time) (*Batch, bool) { return v.state().batch(a, t) }
+
+// Batches lists an application's kept batches with a later time than after, in order of time.
+func (v View) Batches(a id.App, after id.Time) iter.Seq[*Batch] {
+	return func(yield func(*Batch) bool) {
+		if after == maxTime {
+			return
+		}
+		v.state().batches.Ascend(&Batch{App: a, Time: after + 1}, func(b *Batch) bool {
+			return b.App == a && yield(b)
+		})
+	}
+}
+
+// Attempt gives the newest right to run a pending batch (rule 1): the index of its allocation, of the coordinator's
+// office or of the last resumption, whichever is highest. 0 for a batch that is not pending.
+func (v View) Attempt(n id.App, t id.Time) id.Attempt {
+	s := v.state()
+	a, ok := s.app(n)
+	if !ok {
+		return 0
+	}
+	b, ok := s.batch(n, t)
+	if !ok {
+		return 0
+	}
+	return s.attempt(a, b)
+}
+
+// Input lists what a batch was allocated of a stream, in order: partition i of the stream's dataset is block i. None
+// when the batch is cleaned.
+func (v View) Input(a id.App, t id.Time, s id.Stream) []*blocktracker.Block {
+	return v.state().blocks.Input(a, t, s)
+}
+
+// Queued lists the blocks of a stream that wait for a batch.
+func (v View) Queued(a id.App, s id.Stream) iter.Seq[*blocktracker.Block] {
+	return v.state().blocks.Queued(a, s)
+}
+
+// Check verifies what must hold among all records; tests and restoring call it.
+func (v View) Check() error { return v.state().check() }

@@ -16,6 +16,15 @@ type Session struct {
 	OpenedMS   int64
 }
 
+// Store is what the ledger remembers of an executor's data directory beyond its sessions, so that a process of an
+// older start cannot come back. Immutable.
+type Store struct {
+	ID         id.Store
+	Generation uint64     // highest seen
+	Session    id.Session // that is open, 0 for none
+	Used       uint64     // index of the last opening
+}
+
 // ReceiverState is where a receiver's life stands (Spark: ReceiverState).
 type ReceiverState uint8
 
@@ -36,9 +45,10 @@ type Receiver struct {
 	Preferred string
 	State     ReceiverState
 	Instance  id.Instance // current or last
+	Prev      id.Instance // the one before Instance, 0 for none
 	Session   id.Session  // of the instance
 	Since     int64       // wall clock of the last change, Unix milliseconds
 	LastError string
 	ErrorMS   int64
-	Errors    int // since the submission
+	Errors    int // since the submission; a report that was repeated may count twice
 }

@@ -2313,6 +2313,7 @@ type AppRecord struct {
 	EndIndex       uint64                 `protobuf:"varint,34,opt,name=end_index,json=endIndex,proto3" json:"end_index,omitempty"`
 	Queued         int64                  `protobuf:"varint,35,opt,name=queued,proto3" json:"queued,omitempty"`
 	QueuedBytes    int64                  `protobuf:"varint,36,opt,name=queued_bytes,json=queuedBytes,proto3" json:"queued_bytes,omitempty"`
+	Broken         bool                   `protobuf:"varint,37,opt,name=broken,proto3" json:"broken,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2597,6 +2598,13 @@ func (x *AppRecord) GetQueuedBytes() int64 {
 		return x.QueuedBytes
 	}
 	return 0
+}
+
+func (x *AppRecord) GetBroken() bool {
+	if x != nil {
+		return x.Broken
+	}
+	return false
 }
 
 type BatchRecord struct {
@@ -3504,7 +3512,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"last_error\x18\n" +
 	" \x01(\tR\tlastError\x12\x19\n" +
 	"\berror_ms\x18\v \x01(\x03R\aerrorMs\x12\x16\n" +
-	"\x06errors\x18\f \x01(\x03R\x06errors\"\xa7\b\n" +
+	"\x06errors\x18\f \x01(\x03R\x06errors\"\xbf\b\n" +
 	"\tAppRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3550,7 +3558,8 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"stop_index\x18! \x01(\x04R\tstopIndex\x12\x1b\n" +
 	"\tend_index\x18\" \x01(\x04R\bendIndex\x12\x16\n" +
 	"\x06queued\x18# \x01(\x03R\x06queued\x12!\n" +
-	"\fqueued_bytes\x18$ \x01(\x03R\vqueuedBytes\"\x9d\x03\n" +
+	"\fqueued_bytes\x18$ \x01(\x03R\vqueuedBytes\x12\x16\n" +
+	"\x06broken\x18% \x01(\bR\x06broken\"\x9d\x03\n" +
 	"\vBatchRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x14\n" +

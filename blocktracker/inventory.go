@@ -1,0 +1,110 @@
+package blocktracker
+
+import (
+	"slices"
+
+	"github.com/tidwall/btree"
+
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+// Inventory notes that a session's store holds the blocks of one part of its inventory (rule 5). It returns those that
+// the ledger will never ask for: they may be deleted.
+//
+// With first, what earlier parts named is forgotten. With last, the store is taken off every block that no part named
+// and that was committed before the session was opened: of those, and only those, the inventory is sure to be complete,
+// because a copy is synced before its block is reported, and the inventory is taken after the session was opened.
+func (s *State) Inventory(session id.Session, store id.Store, blocks []id.Block, first, last bool,
+	ended func(id.App) bool,
+) (deletable []id.Block) {
+	if first {
+		s.forgetNamed(session)
+	}
+	for _, n := range blocks {
+		b, ok := s.Block(n)
+		if !ok {
+			if s.gone(n, ended) {
+				deletable = append(deletable, n)
+			}
+			continue
+		}
+		s.named.Set(Named{Session: session, Block: n})
+		if !slices.Contains(b.Stores, store) {
+			s.restore(b, append(slices.Clone(b.Stores), store))
+		}
+	}
+	if last {
+		s.strike(session, store)
+		s.forgetNamed(session)
+	}
+	return deletable
+}
+
+// gone tells whether a block that is not in the ledger will never be: its application is over, or it is cleaned, or its
+// instance is closed.
+func (s *State) gone(n id.Block, ended func(id.App) bool) bool {
+	if ended(n.App) {
+		return true
+	}
+	if _, ok := s.queues.Get(n.App); !ok {
+		return false
+	}
+	in, ok := s.Instance(n.App, n.Stream, n.Instance)
+	if !ok {
+		return s.passed(n)
+	}
+	return n.Number <= in.Last || in.Closed
+}
+
+// passed tells whether an instance that is not known can be one that was forgotten after it was closed and cleaned:
+// instances are granted in rising order, so one below a known one of its stream was granted before.
+func (s *State) passed(n id.Block) bool {
+	found := false
+	s.instances.Ascend(&Instance{App: n.App, Stream: n.Stream, ID: n.Instance}, func(i *Instance) bool {
+		found = i.App == n.App && i.Stream == n.Stream
+		return false
+	})
+	return found
+}
+
+// strike takes the store off the blocks that its complete inventory should have named and has not.
+func (s *State) strike(session id.Session, store id.Store) {
+	var lost []*Block
+	s.blocks.Scan(func(b *Block) bool {
+		if b.Index < uint64(session) && slices.Contains(b.Stores, store) {
+			if _, named := s.named.Get(Named{Session: session, Block: b.ID}); !named {
+				lost = append(lost, b)
+			}
+		}
+		return true
+	})
+	for _, b := range lost {
+		s.restore(b, slices.DeleteFunc(slices.Clone(b.Stores), func(v id.Store) bool { return v == store }))
+	}
+}
+
+// restore puts a block with other stores.
+func (s *State) restore(b *Block, stores []id.Store) {
+	n := *b
+	n.Stores = stores
+	s.putBlock(&n)
+}
+
+func (s *State) forgetNamed(session id.Session) {
+	dropWhile(s.named, Named{Session: session}, func(v Named) bool { return v.Session == session })
+}
+
+// dropWhile deletes the items from from on for which the condition holds without a break.
+func dropWhile[T any](t *btree.BTreeG[T], from T, cond func(T) bool) {
+	var drop []T
+	t.Ascend(from, func(v T) bool {
+		if cond(v) {
+			drop = append(drop, v)
+			return true
+		}
+		return false
+	})
+	for _, v := range drop {
+		t.Delete(v)
+	}
+}

@@ -1,0 +1,82 @@
+package fsm
+
+import (
+	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/ledgerpb"
+)
+
+// ApplicationResumed lets a failed application run its failed batch again and go on. With AcceptLoss its oldest pending
+// batch may run without input that nobody holds any more, also when it has not failed but waits (rule 8).
+type ApplicationResumed struct {
+	App        id.App
+	AcceptLoss bool
+	NowMS      int64
+}
+
+// Kind gives the command's number.
+func (*ApplicationResumed) Kind() Kind { return KindApplicationResumed }
+
+func applicationResumedRow() row {
+	return newRow("ApplicationResumed",
+		func(c *ApplicationResumed) *ledgerpb.ApplicationResumed {
+			return &ledgerpb.ApplicationResumed{App: uint64(c.App), AcceptLoss: c.AcceptLoss, NowMs: c.NowMS}
+		},
+		func(m *ledgerpb.ApplicationResumed) *ApplicationResumed {
+			return &ApplicationResumed{App: id.App(m.GetApp()), AcceptLoss: m.GetAcceptLoss(), NowMS: m.GetNowMs()}
+		},
+		applyApplicationResumed)
+}
+
+func applyApplicationResumed(t *tx, c *ApplicationResumed) Result {
+	a, refused := t.live(c.App)
+	if a == nil {
+		return refused
+	}
+	if a.Broken {
+		return refuse("application %d (%s) cannot be resumed, only stopped at once: %s", a.ID, a.Name, a.Error)
+	}
+	waits := c.AcceptLoss && !a.AcceptLoss && a.Pending > 0
+	if a.State != Failed && !waits {
+		if a.Resumed == 0 {
+			return refuse("application %d (%s) is %v: there is nothing to resume", a.ID, a.Name, a.State)
+		}
+		return t.doneAt(a.Resumed)
+	}
+	v := *a
+	v.Resumed, v.Error = t.index, ""
+	v.AcceptLoss = c.AcceptLoss && v.Pending > 0
+	if v.State == Failed {
+		v.State = Running
+		if v.Draining {
+			v.State = Stopping
+		}
+		t.reopen(&v)
+	}
+	t.countAttempt(&v)
+	t.set(&v)
+	return t.done()
+}
+
+// reopen makes failed batches run again.
+func (t *tx) reopen(a *App) {
+	var failed []*Batch
+	for b := range (View{s: t.state}).Batches(a.ID, a.Completed) {
+		if b.State == BatchFailedState {
+			failed = append(failed, b)
+		}
+	}
+	for _, b := range failed {
+		v := *b
+		v.State, v.Error, v.Done, v.Office, v.Attempt = Allocated, "", 0, 0, 0
+		t.batches.Set(&v)
+	}
+}
+
+// countAttempt notes that the right to run the oldest pending batch was granted again.
+func (t *tx) countAttempt(a *App) {
+	if b, ok := t.batch(a.ID, a.Interval(a.Completed, 1)); ok {
+		v := *b
+		v.Attempts++
+		t.batches.Set(&v)
+	}
+}

@@ -1,0 +1,86 @@
+package fsm
+
+import (
+	"errors"
+
+	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/ledgerpb"
+	"github.com/raftstream/raftstream/tracker"
+)
+
+// SessionOpened opens a session of an executor and ends the store's older one (rule 3). Natural key: (Store,
+// Generation), while that session is open; Result.Index is the session.
+type SessionOpened struct {
+	Store      id.Store
+	Generation uint64
+	Name       string
+	Addr       string
+	Slots      int
+	Build      string
+	NowMS      int64
+}
+
+// Kind gives the command's number.
+func (*SessionOpened) Kind() Kind { return KindSessionOpened }
+
+func sessionOpenedRow() row {
+	return newRow("SessionOpened",
+		func(c *SessionOpened) *ledgerpb.SessionOpened {
+			return &ledgerpb.SessionOpened{
+				Store: string(c.Store), Generation: c.Generation, Name: c.Name, Addr: c.Addr,
+				Slots: int64(c.Slots), Build: c.Build, NowMs: c.NowMS,
+			}
+		},
+		func(m *ledgerpb.SessionOpened) *SessionOpened {
+			return &SessionOpened{
+				Store: id.Store(m.GetStore()), Generation: m.GetGeneration(), Name: m.GetName(), Addr: m.GetAddr(),
+				Slots: int(m.GetSlots()), Build: m.GetBuild(), NowMS: m.GetNowMs(),
+			}
+		},
+		applySessionOpened)
+}
+
+func applySessionOpened(t *tx, c *SessionOpened) Result {
+	if bad := firstOf(
+		checkName("store id", string(c.Store)),
+		checkRange("generation", int64(min(c.Generation, 1<<62)), 1, 1<<62),
+		checkRange("slots", int64(c.Slots), 0, 1<<20),
+	); bad != "" {
+		return refuse("%s", bad)
+	}
+	if open, ok := t.tracker.SessionOf(c.Store); ok {
+		switch {
+		case c.Generation == open.Generation:
+			return t.doneAt(uint64(open.ID))
+		case c.Generation < open.Generation:
+			return refuse("generation %d of store %s, expected at least %d: a later start of it has session %d",
+				c.Generation, c.Store, open.Generation, open.ID)
+		}
+		t.endSession(open.ID, c.NowMS)
+	}
+	n := id.Session(t.index)
+	if _, taken := t.tracker.Session(n); taken {
+		return limited("session %d was opened by the same entry, propose it again", n)
+	}
+	err := t.tracker.OpenSession(&tracker.Session{
+		ID: n, Store: c.Store, Generation: c.Generation, Name: c.Name, Addr: c.Addr,
+		Slots: c.Slots, Build: c.Build, OpenedMS: c.NowMS,
+	})
+	switch {
+	case errors.Is(err, tracker.ErrLimit):
+		return limited("%v", err)
+	case err != nil:
+		return refuse("%v", err)
+	}
+	return t.done()
+}
+
+// firstOf gives the first complaint.
+func firstOf(bad ...string) string {
+	for _, b := range bad {
+		if b != "" {
+			return b
+		}
+	}
+	return ""
+}

@@ -1,0 +1,84 @@
+package fsm
+
+import (
+	"github.com/raftstream/raftstream/connector"
+	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/ledgerpb"
+)
+
+// The parts that several messages share.
+
+func blockIDToPB(b id.Block) *ledgerpb.BlockID {
+	return &ledgerpb.BlockID{
+		App: uint64(b.App), Stream: int32(b.Stream), Instance: uint64(b.Instance), Number: b.Number,
+	}
+}
+
+func blockIDFromPB(m *ledgerpb.BlockID) id.Block {
+	return id.Block{
+		App: id.App(m.GetApp()), Stream: id.Stream(m.GetStream()), Instance: id.Instance(m.GetInstance()),
+		Number: m.GetNumber(),
+	}
+}
+
+func storesToPB(stores []id.Store) []string {
+	out := make([]string, 0, len(stores))
+	for _, s := range stores {
+		out = append(out, string(s))
+	}
+	return out
+}
+
+func storesFromPB(stores []string) []id.Store {
+	if len(stores) == 0 {
+		return nil
+	}
+	out := make([]id.Store, 0, len(stores))
+	for _, s := range stores {
+		out = append(out, id.Store(s))
+	}
+	return out
+}
+
+func rangesToPB(ranges []connector.Range) []*ledgerpb.Range {
+	out := make([]*ledgerpb.Range, 0, len(ranges))
+	for _, r := range ranges {
+		out = append(out, &ledgerpb.Range{Partition: []byte(r.Partition), First: r.First, Last: r.Last})
+	}
+	return out
+}
+
+func rangesFromPB(ranges []*ledgerpb.Range) []connector.Range {
+	if len(ranges) == 0 {
+		return nil
+	}
+	out := make([]connector.Range, 0, len(ranges))
+	for _, r := range ranges {
+		out = append(out, connector.Range{Partition: string(r.GetPartition()), First: r.GetFirst(), Last: r.GetLast()})
+	}
+	return out
+}
+
+func inputsToPB(inputs []InputStream) []*ledgerpb.InputStream {
+	out := make([]*ledgerpb.InputStream, 0, len(inputs))
+	for _, in := range inputs {
+		out = append(out, &ledgerpb.InputStream{
+			Stream: int32(in.Stream), Source: in.Source, Receiver: in.Receiver, Pushed: in.Pushed, Preferred: in.Preferred,
+		})
+	}
+	return out
+}
+
+func inputsFromPB(inputs []*ledgerpb.InputStream) []InputStream {
+	if len(inputs) == 0 {
+		return nil
+	}
+	out := make([]InputStream, 0, len(inputs))
+	for _, in := range inputs {
+		out = append(out, InputStream{
+			Stream: id.Stream(in.GetStream()), Source: in.GetSource(), Receiver: in.GetReceiver(), Pushed: in.GetPushed(),
+			Preferred: in.GetPreferred(),
+		})
+	}
+	return out
+}
