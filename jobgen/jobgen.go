@@ -14,8 +14,6 @@ import (
 	"github.com/raftstream/raftstream/tracker"
 )
 
-const pendingLimit = 1024
-
 // Now tells what time it is for an application. Clock.Now is one.
 type Now func(a *fsm.App) id.Time
 
@@ -31,7 +29,7 @@ func Due(v fsm.Viewer, now Now, nowMS int64) map[id.App]fsm.Command {
 		if !allocates(a) {
 			continue
 		}
-		ticks := min(int64(now(a)-a.Allocated)/a.BatchMS, int64(pendingLimit-a.Pending))
+		ticks := min(int64(now(a)-a.Allocated)/a.BatchMS, int64(fsm.MaxPending-a.Pending))
 		if ticks <= 0 {
 			continue
 		}
@@ -50,7 +48,7 @@ func Due(v fsm.Viewer, now Now, nowMS int64) map[id.App]fsm.Command {
 // will be due until the ledger changes. Times are slewed, so ask again when it is over. It is at least a millisecond.
 func Next(v fsm.Viewer, now Now) (left time.Duration, ok bool) {
 	for a := range v.Apps() {
-		if !allocates(a) || a.Pending >= pendingLimit {
+		if !allocates(a) || a.Pending >= fsm.MaxPending {
 			continue
 		}
 		d := time.Duration(a.Interval(a.Allocated, 1)-now(a)) * time.Millisecond

@@ -96,11 +96,11 @@ func TestDueAllocations(t *testing.T) {
 		},
 		{
 			name: "rule 10: they end at the limit of pending batches",
-			app:  seconds(func(a *fsm.App) { a.Pending = pendingLimit - 3 }),
+			app:  seconds(func(a *fsm.App) { a.Pending = fsm.MaxPending - 3 }),
 			now:  60_000, want: allocation(11_000, 13_000, false),
 		},
 		{
-			name: "rule 10: ticks wait at the limit", app: seconds(func(a *fsm.App) { a.Pending = pendingLimit }), now: 60_000,
+			name: "rule 10: ticks wait at the limit", app: seconds(func(a *fsm.App) { a.Pending = fsm.MaxPending }), now: 60_000,
 		},
 		{name: "a failed application allocates nothing", app: seconds(func(a *fsm.App) { a.State = fsm.Failed }), now: 60_000},
 		{name: "nor does a stopped one", app: seconds(func(a *fsm.App) { a.State = fsm.Stopped }), now: 60_000},
@@ -157,7 +157,7 @@ func TestNextTick(t *testing.T) {
 		{name: "no applications"},
 		{name: "the earliest of all", apps: []*fsm.App{minute, seconds(nil)}, now: 10_250, left: 750 * time.Millisecond, ok: true},
 		{name: "what is due already is left out", apps: []*fsm.App{seconds(nil), minute}, now: 12_000, left: 58 * time.Second, ok: true},
-		{name: "what waits for the ledger is left out", apps: []*fsm.App{seconds(func(a *fsm.App) { a.Pending = pendingLimit })}},
+		{name: "what waits for the ledger is left out", apps: []*fsm.App{seconds(func(a *fsm.App) { a.Pending = fsm.MaxPending })}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -94,6 +94,6 @@ func (l *link) Recv() (job.ToExecutor, error) {
 func (l *link) Close() error { return l.CloseCause(nil) }
 
 func (l *link) CloseCause(cause error) error {
-	l.conn.hub.disconnect(l.conn, errors.Is(cause, job.ErrPeerDead))
+	l.conn.hub.disconnect(l.conn, errors.Is(cause, job.ErrPeerDead) || errors.Is(cause, job.ErrSilent))
 	return nil
 }

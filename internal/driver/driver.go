@@ -17,7 +17,7 @@ import (
 
 // Raft replicates the ledger. raftnode.Node is one.
 type Raft interface {
-	// Leadership gives the latest change; older ones that nobody took are dropped.
+	// Leadership gives the latest change; older ones that nobody took are dropped. It is closed with raft.
 	Leadership() <-chan id.Leadership
 	// IsLeader reports whether this node leads in the term.
 	IsLeader(term uint64) bool
@@ -69,7 +69,7 @@ type Connection interface {
 // Loss is why a session has no connection.
 type Loss struct {
 	Since time.Time // when it was lost, or when this leadership began
-	Gone  bool      // the executor's process is known to be dead: nothing to wait for
+	Gone  bool      // the executor is known to be dead or was silent for long enough: there is nothing to wait for
 }
 
 // Connections are the executors that are connected to this leadership.

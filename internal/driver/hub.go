@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,13 @@ var (
 	// ErrRefused says that the executor cannot be taken as it is: it belongs to another cluster, or a newer start of
 	// it is known.
 	ErrRefused = errors.New("executor is refused")
+)
+
+// An executor whose session another one's took the place of comes again at once, up to so many times, after a random
+// pause of up to so long that grows with every try.
+const (
+	sessionTries = 20
+	sessionPause = 2 * time.Millisecond
 )
 
 // Hub is where executors are connected to the leadership of this node. It implements job.Dialer for executors of this
@@ -64,19 +72,36 @@ func (h *Hub) Dial(ctx context.Context, hello job.Hello) (job.Link, error) {
 	if hello.Cluster != "" && hello.Cluster != cluster {
 		return nil, fmt.Errorf("%w: store %s belongs to cluster %s, this is cluster %s", ErrRefused, hello.Store, hello.Cluster, cluster)
 	}
-	opened, err := t.Propose(ctx, &fsm.SessionOpened{
-		Store: hello.Store, Generation: hello.Generation, Name: hello.Name, Addr: hello.Addr, Slots: hello.Slots,
-		Build: hello.Build, NowMS: time.Now().UnixMilli(),
-	})
-	switch {
-	case errors.Is(err, id.ErrNotLeader):
+	session, err := openSession(ctx, t, hello)
+	if errors.Is(err, id.ErrNotLeader) {
 		return nil, h.notLeader()
-	case err != nil:
-		return nil, err
-	case opened.Outcome != fsm.Done:
-		return nil, fmt.Errorf("%w: %s", ErrRefused, opened.Reason)
 	}
-	return h.connect(t, hello.Store, job.Welcome{Session: id.Session(opened.Index), Epoch: t.epoch, Cluster: cluster})
+	if err != nil {
+		return nil, err
+	}
+	return h.connect(t, hello.Store, job.Welcome{Session: session, Epoch: t.epoch, Cluster: cluster})
+}
+
+// openSession opens the executor's session, or finds it open. A session is named by the index of its entry, so of
+// several executors whose commands share an entry one is taken and the others come again.
+func openSession(ctx context.Context, t *tenure, hello job.Hello) (id.Session, error) {
+	for try := 1; ; try++ {
+		opened, err := t.Propose(ctx, &fsm.SessionOpened{
+			Store: hello.Store, Generation: hello.Generation, Name: hello.Name, Addr: hello.Addr, Slots: hello.Slots,
+			Build: hello.Build, NowMS: time.Now().UnixMilli(),
+		})
+		switch {
+		case err != nil:
+			return 0, err
+		case opened.Outcome == fsm.Done:
+			return id.Session(opened.Index), nil
+		case opened.Outcome != fsm.Limited || try == sessionTries:
+			return 0, fmt.Errorf("%w: %s", ErrRefused, opened.Reason)
+		}
+		if !wait[struct{}](ctx, rand.N(time.Duration(try)*sessionPause), nil, nil) {
+			return 0, context.Cause(ctx)
+		}
+	}
 }
 
 func (h *Hub) connect(t *tenure, store id.Store, w job.Welcome) (job.Link, error) {

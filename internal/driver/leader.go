@@ -96,10 +96,15 @@ func (d *Driver) Run(ctx context.Context) error {
 			}
 			continue
 		}
+		var open bool
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case now = <-d.cfg.Raft.Leadership():
+		case now, open = <-d.cfg.Raft.Leadership():
+		}
+		if !open { // raft is closed: this node does not lead any more
+			<-ctx.Done()
+			return ctx.Err()
 		}
 	}
 }

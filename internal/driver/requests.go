@@ -77,7 +77,8 @@ func batchCommand(r *job.BatchReport, nowMS int64) fsm.Command {
 	}
 }
 
-// replyTo makes the reply of a result. A report of blocks has a fate for every block, also where it failed as a whole.
+// replyTo makes the reply of a result. A report of blocks is answered block by block; where it failed as a whole, every
+// block has that fate.
 func replyTo(r job.ToDriver, result fsm.Result) (job.Reply, error) {
 	reply := job.Reply{Outcome: outcome(result.Outcome), Index: result.Index, Reason: result.Reason, Delete: result.Missing}
 	report, ok := r.(*job.BlocksReport)
@@ -85,7 +86,7 @@ func replyTo(r job.ToDriver, result fsm.Result) (job.Reply, error) {
 		return reply, nil
 	}
 	reply.Blocks = make([]job.BlockReply, len(report.Blocks))
-	if result.Outcome != fsm.Done {
+	if len(result.Blocks) == 0 && result.Outcome != fsm.Done {
 		for i := range reply.Blocks {
 			reply.Blocks[i] = job.BlockReply{Outcome: reply.Outcome, Reason: reply.Reason}
 		}
@@ -97,6 +98,7 @@ func replyTo(r job.ToDriver, result fsm.Result) (job.Reply, error) {
 	for i, b := range result.Blocks {
 		reply.Blocks[i] = job.BlockReply{Outcome: outcome(b.Outcome), Index: b.Index, Reason: b.Reason}
 	}
+	reply.Outcome, reply.Reason = job.Done, ""
 	return reply, nil
 }
 

@@ -86,7 +86,7 @@ func (t *turn) silent(v fsm.View) (closing map[id.Session]fsm.Command, again tim
 		}
 		reason := fmt.Sprintf("no word for %v", now.Sub(loss.Since).Round(time.Millisecond))
 		if loss.Gone {
-			reason = "its process is gone"
+			reason = "its process is dead or silent"
 		}
 		closing[s.ID] = &fsm.SessionClosed{Session: s.ID, Reason: reason, NowMS: now.UnixMilli()}
 	}

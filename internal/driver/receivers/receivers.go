@@ -195,9 +195,8 @@ func (t *turn) message(a *fsm.App, r *tracker.Receiver, o order) job.ToExecutor 
 	return &job.StartReceiver{Epoch: epoch, App: driver.AppOf(a), Stream: r.Stream, Instance: r.Instance}
 }
 
-// abandon closes instances of a draining application that never began: nobody would say that they have stopped.
-// If one begins at this moment, its registration is refused, or it ends a moment after: nothing that it received in
-// between is acknowledged.
+// abandon closes instances of a draining application that never began: they may not begin any more, and nobody would
+// say that they have stopped.
 func abandon(v fsm.View, a *fsm.App, now time.Time, commands map[key]fsm.Command) {
 	if !a.Draining {
 		return

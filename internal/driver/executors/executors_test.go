@@ -1,0 +1,128 @@
+package executors
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/driver"
+	"github.com/raftstream/raftstream/internal/driver/drivertest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, test func(r *drivertest.Rig)) {
+	synctest.Test(t, func(t *testing.T) {
+		r := drivertest.Start(t, nil, func(r *drivertest.Rig) []driver.Duty { return []driver.Duty{New(r.Hub, r.Logger)} })
+		r.Lead()
+		test(r)
+	})
+}
+
+func isOpen(r *drivertest.Rig, e *drivertest.Executor) bool {
+	_, ok := r.View().Session(e.Session())
+	return ok
+}
+
+// Rule 3: all of the tests below.
+
+func TestDeadExecutorsSessionIsClosedAtOnce(t *testing.T) {
+	start(t, func(r *drivertest.Rig) {
+		e := r.Executor("a")
+		e.Die()
+		began := time.Now()
+		r.Until("the session is closed", func() bool { return !isOpen(r, e) })
+		if took := time.Since(began); took > 10*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestLostConnectionHasThreeSecondsToComeBack(t *testing.T) {
+	start(t, func(r *drivertest.Rig) {
+		back, away := r.Executor("a"), r.Executor("b")
+		session := back.Session()
+		back.Close()
+		away.Close()
+		time.Sleep(Silence - 10*time.Millisecond)
+		if !isOpen(r, back) || !isOpen(r, away) {
+			t.Error("a session was closed too early")
+		}
+		back.Connect()
+		time.Sleep(20 * time.Millisecond)
+		if back.Session() != session || !isOpen(r, back) {
+			t.Error("the executor that came back has lost its session")
+		}
+		if isOpen(r, away) {
+			t.Errorf("the session of the other one is open after %v", Silence)
+		}
+	})
+}
+
+func TestExecutorsHaveThreeSecondsToFindANewLeader(t *testing.T) {
+	start(t, func(r *drivertest.Rig) {
+		found, gone := r.Executor("a"), r.Executor("b")
+		r.Raft.Lose()
+		time.Sleep(time.Hour)
+		if !isOpen(r, found) {
+			t.Fatal("a session was closed without a leader")
+		}
+		r.Lead()
+		time.Sleep(time.Second)
+		found.Connect()
+		time.Sleep(Silence)
+		if !isOpen(r, found) {
+			t.Error("the executor that found the leader has lost its session")
+		}
+		if isOpen(r, gone) {
+			t.Error("the session of the one that did not is open")
+		}
+	})
+}
+
+func TestExecutorWhoseSessionIsOverMustDialAgain(t *testing.T) {
+	start(t, func(r *drivertest.Rig) {
+		e := r.Executor("a")
+		r.Must(&fsm.SessionClosed{Session: e.Session()})
+		r.Until("the connection is closed", func() bool { return len(r.Hub.All()) == 0 })
+		e.Connect()
+		time.Sleep(time.Hour)
+		if !isOpen(r, e) || len(r.Hub.All()) != 1 {
+			t.Error("the new session did not last")
+		}
+	})
+}
+
+func TestEveryExecutorKnowsThePeers(t *testing.T) {
+	start(t, func(r *drivertest.Rig) {
+		a := r.Executor("a")
+		b := r.Executor("b")
+		knows := func(e *drivertest.Executor, n int) func() bool {
+			return func() bool {
+				p := drivertest.Last[*job.Peers](e)
+				return p != nil && len(p.Peers) == n
+			}
+		}
+		r.Until("a knows both", knows(a, 2))
+		r.Until("b knows both", knows(b, 2))
+		p := drivertest.Last[*job.Peers](a)
+		want := job.Peer{Session: b.Session(), Store: "store-b", Name: "b", Addr: "b:7077", Slots: 2, Build: "build"}
+		if p.Peers[1] != want || p.Index < uint64(b.Session()) {
+			t.Errorf("got %+v of index %d, want %+v", p.Peers[1], p.Index, want)
+		}
+		b.Die()
+		r.Until("a knows itself only", knows(a, 1))
+		a.Connect()
+		r.Until("a is told again after it connected again", knows(a, 1))
+		n := len(drivertest.Orders[*job.Peers](a))
+		r.Submit("wc", nil)
+		time.Sleep(time.Second)
+		if now := len(drivertest.Orders[*job.Peers](a)); now != n {
+			t.Errorf("%d tables were sent although nothing changed", now-n)
+		}
+	})
+}
