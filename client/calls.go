@@ -1,0 +1,109 @@
+package client
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
+)
+
+// Submit starts an application. Without a request id the client makes one; with one the call may also be repeated by
+// another client, and submits once.
+func (c *Client) Submit(ctx context.Context, r *raftstreamv1.SubmitRequest) (*raftstreamv1.SubmitReply, error) {
+	if r.GetRequestId() == "" {
+		r = proto.CloneOf(r)
+		r.RequestId = randomID()
+	}
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.SubmitReply, error) {
+		return raftstreamv1.NewApplicationsClient(cc).Submit(ctx, r)
+	})
+}
+
+// Stop ends an application. A name is looked up once, so that a repeated call cannot stop a later application of the
+// same name.
+func (c *Client) Stop(ctx context.Context, r *raftstreamv1.StopRequest) (*raftstreamv1.StopReply, error) {
+	number, err := c.number(ctx, r.GetName(), r.GetId())
+	if err != nil {
+		return nil, err
+	}
+	r = proto.CloneOf(r)
+	r.Id = number
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.StopReply, error) {
+		return raftstreamv1.NewApplicationsClient(cc).Stop(ctx, r)
+	})
+}
+
+// Resume lets a failed application run its failed batch again and go on.
+func (c *Client) Resume(ctx context.Context, r *raftstreamv1.ResumeRequest) (*raftstreamv1.ResumeReply, error) {
+	number, err := c.number(ctx, r.GetName(), r.GetId())
+	if err != nil {
+		return nil, err
+	}
+	r = proto.CloneOf(r)
+	r.Id = number
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ResumeReply, error) {
+		return raftstreamv1.NewApplicationsClient(cc).Resume(ctx, r)
+	})
+}
+
+func (c *Client) number(ctx context.Context, name string, number uint64) (uint64, error) {
+	if number != 0 {
+		return number, nil
+	}
+	r, err := c.GetApp(ctx, &raftstreamv1.GetAppRequest{Name: name})
+	return r.GetApp().GetId(), err
+}
+
+// GetApp shows an application.
+func (c *Client) GetApp(ctx context.Context, r *raftstreamv1.GetAppRequest) (*raftstreamv1.GetAppReply, error) {
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.GetAppReply, error) {
+		return raftstreamv1.NewApplicationsClient(cc).GetApp(ctx, r)
+	})
+}
+
+// ListApps shows all applications.
+func (c *Client) ListApps(ctx context.Context, r *raftstreamv1.ListAppsRequest) (*raftstreamv1.ListAppsReply, error) {
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListAppsReply, error) {
+		return raftstreamv1.NewApplicationsClient(cc).ListApps(ctx, r)
+	})
+}
+
+// ListBatches shows the newest batches of an application, in order of time.
+func (c *Client) ListBatches(ctx context.Context, r *raftstreamv1.ListBatchesRequest) (*raftstreamv1.ListBatchesReply, error) {
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListBatchesReply, error) {
+		return raftstreamv1.NewApplicationsClient(cc).ListBatches(ctx, r)
+	})
+}
+
+// ListReceivers shows the receivers of one application, or of all.
+func (c *Client) ListReceivers(ctx context.Context, r *raftstreamv1.ListReceiversRequest) (*raftstreamv1.ListReceiversReply, error) {
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListReceiversReply, error) {
+		return raftstreamv1.NewApplicationsClient(cc).ListReceivers(ctx, r)
+	})
+}
+
+// ListMembers tells what the cluster is made of.
+func (c *Client) ListMembers(ctx context.Context, r *raftstreamv1.ListMembersRequest) (*raftstreamv1.ListMembersReply, error) {
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListMembersReply, error) {
+		return raftstreamv1.NewClusterClient(cc).ListMembers(ctx, r)
+	})
+}
+
+// GetVersion tells what the node runs that the client was made for; with several, the first that answers.
+func (c *Client) GetVersion(ctx context.Context) (*raftstreamv1.GetVersionReply, error) {
+	t := &tour{client: c, round: c.asked}
+	return callAt(ctx, t, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.GetVersionReply, error) {
+		return raftstreamv1.NewClusterClient(cc).GetVersion(ctx, &raftstreamv1.GetVersionRequest{})
+	})
+}
+
+// GetLedger tells where the copy of the ledger stands on the node that the client was made for; with several, the
+// first that answers.
+func (c *Client) GetLedger(ctx context.Context) (*raftstreamv1.GetLedgerReply, error) {
+	t := &tour{client: c, round: c.asked}
+	return callAt(ctx, t, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.GetLedgerReply, error) {
+		return raftstreamv1.NewClusterClient(cc).GetLedger(ctx, &raftstreamv1.GetLedgerRequest{})
+	})
+}
