@@ -96,6 +96,17 @@ func (e *Executor) Must(r job.ToDriver) job.Reply {
 	return reply
 }
 
+// Add reports a block that this executor alone stores, which must be taken.
+func (e *Executor) Add(block id.Block, records int64) {
+	e.t.Helper()
+	reply := e.Must(&job.BlocksReport{Blocks: []job.BlockReport{
+		{ID: block, Records: records, Bytes: 10 * records, CRC: 1, Stores: []id.Store{e.Hello.Store}},
+	}})
+	if b := reply.Blocks[0]; b.Outcome != job.Done {
+		e.t.Fatalf("block %v: outcome %d, %s; expected it taken", block, b.Outcome, b.Reason)
+	}
+}
+
 // Orders gives the orders of a type that came since the last connection, in order.
 func Orders[M job.ToExecutor](e *Executor) []M {
 	e.mu.Lock()

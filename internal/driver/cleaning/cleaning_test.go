@@ -1,0 +1,134 @@
+package cleaning
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/driver"
+	"github.com/raftstream/raftstream/internal/driver/drivertest"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type stage struct {
+	*drivertest.Rig
+	executor *drivertest.Executor
+	app      id.App
+	instance id.Instance
+	office   id.Office
+	zero     id.Time
+}
+
+func start(t *testing.T, rememberMS int64, test func(s *stage)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{Rig: drivertest.Start(t, nil, func(r *drivertest.Rig) []driver.Duty {
+			return []driver.Duty{New(r.Hub, r.Logger)}
+		})}
+		s.Lead()
+		s.executor = s.Executor("a")
+		s.app = s.Submit("wc", func(c *fsm.ApplicationSubmitted) { c.RememberMS = rememberMS })
+		s.zero = s.Rig.App(s.app).ZeroTime
+		s.instance = id.Instance(s.Must(&fsm.ReceiverScheduled{App: s.app, Session: s.executor.Session()}))
+		s.executor.Must(&job.ReceiverStarted{App: s.app, Instance: s.instance})
+		s.office = id.Office(s.Must(&fsm.CoordinatorAssigned{App: s.app, Session: s.executor.Session()}))
+		test(s)
+	})
+}
+
+// batch adds a block, allocates the n-th batch and completes it.
+func (s *stage) batch(n int64) {
+	s.Helper()
+	at := s.zero + id.Time(n*1000)
+	s.executor.Add(id.Block{App: s.app, Instance: s.instance, Number: uint64(n)}, 1)
+	s.Must(&fsm.BlocksAllocated{App: s.app, From: at, To: at})
+	s.Must(&fsm.BatchCompleted{App: s.app, Time: at, Office: s.office, Attempt: s.View().Attempt(s.app, at)})
+}
+
+// told gives the progress that the executor was told last.
+func (s *stage) told() job.Progress {
+	if p := drivertest.Last[*job.Progress](s.executor); p != nil {
+		return *p
+	}
+	return job.Progress{}
+}
+
+// Invariant 8: the blocks of a batch go when no later batch can read them, and not before their release is committed.
+func TestBatchesAreCleanedWhenNoLaterOneNeedsThem(t *testing.T) {
+	start(t, 2000, func(s *stage) {
+		for n := int64(1); n <= 5; n++ {
+			s.batch(n)
+		}
+		s.Until("the executor knows", func() bool { return s.told().Cleaned == s.zero+3000 })
+		p := s.told()
+		want := job.Progress{
+			Epoch: s.View().Leadership().Epoch, App: s.app, Completed: s.zero + 5000, Cleaned: s.zero + 3000,
+			Instances: []job.InstanceProgress{{Instance: s.instance, Cleaned: 3, Last: 5}},
+		}
+		if d := cmp.Diff(want, p); d != "" {
+			t.Error(d)
+		}
+		for _, p := range drivertest.Orders[*job.Progress](s.executor) {
+			if p.Cleaned > max(p.Completed-2000, s.zero) {
+				t.Errorf("cleaned up to %d with %d completed", p.Cleaned, p.Completed)
+			}
+		}
+	})
+}
+
+func TestProgressIsToldAfterEveryConnectAndOnChangeOnly(t *testing.T) {
+	start(t, 1000, func(s *stage) {
+		s.batch(1)
+		s.batch(2)
+		s.Until("the executor knows", func() bool { return s.told().Completed == s.zero+2000 })
+		s.executor.Connect()
+		s.Until("it is told again", func() bool { return s.told().Completed == s.zero+2000 })
+		time.Sleep(time.Second)
+		n := len(drivertest.Orders[*job.Progress](s.executor))
+		s.executor.Add(id.Block{App: s.app, Instance: s.instance, Number: 3}, 1)
+		time.Sleep(time.Second)
+		if now := len(drivertest.Orders[*job.Progress](s.executor)); now != n {
+			t.Errorf("told %d times more because of a block", now-n)
+		}
+		s.executor.Must(&job.ReceiverStopped{App: s.app, Instance: s.instance})
+		s.Until("it is told of the closed instance, whose later blocks are orphans", func() bool {
+			i := s.told().Instances
+			return len(i) == 1 && i[0].Closed && i[0].Last == 3
+		})
+	})
+}
+
+func TestEndIsToldToEverybody(t *testing.T) {
+	start(t, 1000, func(s *stage) {
+		other := s.Executor("b")
+		s.Must(&fsm.ApplicationStopped{App: s.app, Now: true})
+		s.Must(&fsm.ApplicationEnded{App: s.app})
+		for _, e := range []*drivertest.Executor{s.executor, other} {
+			s.Until("it knows", func() bool { p := drivertest.Last[*job.Progress](e); return p != nil && p.Ended })
+		}
+	})
+}
+
+func TestManyEndedApplicationsDoNotFillTheQueue(t *testing.T) {
+	start(t, 1000, func(s *stage) {
+		s.Must(&fsm.ApplicationStopped{App: s.app, Now: true})
+		s.Must(&fsm.ApplicationEnded{App: s.app})
+		for range 950 {
+			app := s.Submit("wc", func(c *fsm.ApplicationSubmitted) { c.RequestID = "" })
+			s.Must(&fsm.ApplicationStopped{App: app, Now: true})
+			s.Must(&fsm.ApplicationEnded{App: app})
+		}
+		s.executor.Connect()
+		number := s.Hub.All()[0].Number()
+		s.Until("all are told", func() bool { return len(drivertest.Orders[*job.Progress](s.executor)) >= 951 })
+		if now := s.Hub.All()[0].Number(); now != number {
+			t.Error("the connection was lost on the way")
+		}
+	})
+}
