@@ -147,10 +147,10 @@ func (g *guarded) LastIndex() (index uint64, err error) {
 // Close joins the writer and closes the disk. After a failed write it does neither: the write may hang for ever, and
 // the process is about to end.
 func (g *guarded) Close() error {
+	g.once.Do(func() { close(g.stop) })
 	if err := g.failed.Load(); err != nil {
 		return *err
 	}
-	g.once.Do(func() { close(g.stop) })
 	<-g.done
 	return protect(g.disk.Close)
 }

@@ -11,10 +11,10 @@ import (
 
 // proposal is a command that waits for its entry.
 type proposal struct {
-	term    uint64
-	command fsm.Command
-	data    []byte // of an entry of its own; its length is the measure of the batch
-	done    chan outcome
+	term uint64
+	kind fsm.Kind
+	part []byte // of an entry: the encoded command
+	done chan outcome
 }
 
 // outcome is sent once to every proposal; done holds one, so that nobody waits for who gave up.
@@ -38,15 +38,15 @@ func (n *Node) Propose(ctx context.Context, term uint64, c fsm.Command) (fsm.Res
 	if !n.IsLeader(term) {
 		return fsm.Result{}, n.notLeader()
 	}
-	data, err := fsm.Encode(term, c)
+	part, err := fsm.EncodeCommand(term, c) // here, so that callers share the work
 	if err != nil {
 		return fsm.Result{}, fmt.Errorf("propose command of kind %d: %w", c.Kind(), err)
 	}
-	if len(data) > MaxCommand {
+	if len(part) > MaxCommand {
 		return fsm.Result{}, fmt.Errorf("propose command of kind %d: %d bytes, at most %d are allowed: %w",
-			c.Kind(), len(data), MaxCommand, ErrTooLarge)
+			c.Kind(), len(part), MaxCommand, ErrTooLarge)
 	}
-	p := &proposal{term: term, command: c, data: data, done: make(chan outcome, 1)}
+	p := &proposal{term: term, kind: c.Kind(), part: part, done: make(chan outcome, 1)}
 	if err := n.enqueue(p); err != nil {
 		return fsm.Result{}, err
 	}
@@ -101,18 +101,24 @@ func (n *Node) commit() {
 	}
 }
 
+// named says that the index of its entry becomes the id of what the command makes: an entry has at most one of the
+// kind, for the ledger would send the others back.
+func named(k fsm.Kind) bool { return k == fsm.KindSessionOpened || k == fsm.KindApplicationSubmitted }
+
 // gather adds to first what waits, of the same term and within the limits of an entry.
 func (n *Node) gather(first *proposal) (proposals []*proposal, held *proposal) {
 	proposals = []*proposal{first}
-	bytes := len(first.data)
+	bytes := len(first.part)
+	names := map[fsm.Kind]bool{first.kind: named(first.kind)}
 	for len(proposals) < MaxBatch {
 		select {
 		case p := <-n.queue:
-			if p.term != first.term || bytes+len(p.data) > MaxBatchBytes {
+			if p.term != first.term || bytes+len(p.part) > MaxBatchBytes || names[p.kind] {
 				return proposals, p
 			}
+			names[p.kind] = named(p.kind)
 			proposals = append(proposals, p)
-			bytes += len(p.data)
+			bytes += len(p.part)
 		default:
 			return proposals, nil
 		}
@@ -127,22 +133,14 @@ func (n *Node) submit(proposals []*proposal) bool {
 		finish(proposals, outcome{err: n.notLeader()})
 		return false
 	}
-	data := proposals[0].data
-	if len(proposals) > 1 {
-		commands := make([]fsm.Command, len(proposals))
-		for i, p := range proposals {
-			commands[i] = p.command
-		}
-		var err error
-		if data, err = fsm.Encode(term, commands...); err != nil {
-			finish(proposals, outcome{err: fmt.Errorf("propose %d commands: %w", len(commands), err)})
-			return false
-		}
+	parts := make([][]byte, len(proposals))
+	for i, p := range proposals {
+		parts[i] = p.part
 	}
 	n.counts.entries.Add(1)
 	n.counts.commands.Add(uint64(len(proposals)))
 	// At most InFlight entries are in raft's queue, which holds 512: Apply does not wait.
-	n.inflight <- batch{proposals: proposals, future: n.raft.Apply(data, 0)}
+	n.inflight <- batch{proposals: proposals, future: n.raft.Apply(fsm.JoinCommands(parts...), 0)}
 	return true
 }
 
