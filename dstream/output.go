@@ -46,7 +46,7 @@ func node[T any](t dataset.Task, d dataset.Dataset) *lineage.Node[T] {
 // partition describes a task's partition to user code.
 func (o output) partition(t dataset.Task, d dataset.Dataset, part int) Partition {
 	b := t.Batch()
-	return Partition{Output: o.name, Time: d.ID().Time.Time(), Index: part, Count: d.Partitions(), Attempt: b.Try}
+	return Partition{Output: o.name, Time: b.Time.Time(), Index: part, Count: d.Partitions(), Attempt: b.Try}
 }
 
 // ForeachPartition calls f with every partition of every batch, on executors. f may run several times for the same

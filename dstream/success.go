@@ -17,7 +17,9 @@ import (
 )
 
 const (
-	successName    = "_SUCCESS"
+	successName      = "_SUCCESS"
+	temporarySuccess = "._SUCCESS." // then something random
+
 	successFormat  = "raftstream-output"
 	successVersion = 1
 	maxSuccess     = 64 << 20 // bytes of a _SUCCESS file, several times MaxPartitions parts
@@ -124,13 +126,19 @@ func (s *success) belongs(dir string, app id.App, at id.Time, output string) err
 
 func (s *success) equal(o *success) bool { return slices.Equal(s.Parts, o.Parts) }
 
-// alone checks that the directory holds no parts but those of s: a reader would take them for results.
+// alone checks that the directory holds no parts but those of s: a reader would take them for results. It removes what
+// an interrupted write of _SUCCESS left.
 func (s *success) alone(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporarySuccess) {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
 		known := slices.ContainsFunc(s.Parts, func(p textPart) bool { return p.Name == e.Name() })
 		if !known && strings.HasPrefix(e.Name(), "part-") {
 			return fmt.Errorf("%s is not of this batch: remove it, or give the application its own prefix", filepath.Join(dir, e.Name()))
@@ -141,7 +149,7 @@ func (s *success) alone(dir string) error {
 
 // write makes the file visible under its name when it is durable.
 func (s *success) write(dir string) error {
-	temporary := filepath.Join(dir, "."+successName+"."+rand.Text())
+	temporary := filepath.Join(dir, temporarySuccess+rand.Text())
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err

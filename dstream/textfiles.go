@@ -70,8 +70,9 @@ func partName(part int) string { return fmt.Sprintf("part-%05d", part) }
 
 // Run writes one part. Where the batch is complete already, the part is left as it is.
 func (o textFiles[T]) Run(t dataset.Task, d dataset.Dataset, part int) []byte {
-	dir, b := o.directory(d.ID().Time), t.Batch()
-	if p, err := o.committed(dir, b.App, d.ID().Time, part); err != nil {
+	b := t.Batch()
+	dir := o.directory(b.Time)
+	if p, err := o.committed(dir, b.App, b.Time, part); err != nil {
 		t.Fail(err)
 	} else if p != nil && p.verify(dir) == nil {
 		return p.receipt()
@@ -129,7 +130,7 @@ func (o textFiles[T]) write(t dataset.Task, n *lineage.Node[T], dir string, part
 		return nil, err
 	}
 	// Another run of the batch may have completed it meanwhile.
-	if done, err := o.committed(dir, b.App, n.ID().Time, part); err != nil {
+	if done, err := o.committed(dir, b.App, b.Time, part); err != nil {
 		return nil, err
 	} else if done != nil && *done != *p {
 		return nil, fmt.Errorf("%s is complete and holds another %s: %+v, now %+v (do the functions depend on more than their arguments?)",
