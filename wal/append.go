@@ -155,7 +155,7 @@ func (l *Log) writeGroup() error {
 			l.w.buf = append(l.w.buf, p...)
 		}
 		end += recordHeader + int64(r.size)
-		if err = l.flush(1 << 20); err != nil {
+		if err = l.flush(flushBytes); err != nil {
 			break
 		}
 	}
@@ -186,6 +186,9 @@ func (l *Log) flush(least int) error {
 	}
 	_, err := l.w.file.Write(l.w.buf)
 	l.w.buf = l.w.buf[:0]
+	if cap(l.w.buf) > bufferMax {
+		l.w.buf = nil
+	}
 	return err
 }
 

@@ -24,6 +24,9 @@ const (
 	queueMax = 256
 	// groupBytesMax bounds what is written between two syncs, except for a single larger record.
 	groupBytesMax = 16 << 20
+	// flushBytes is how much of a group is collected before it is written; bufferMax is the buffer that is kept.
+	flushBytes = 1 << 20
+	bufferMax  = 8 << 20
 )
 
 // Config says where a log is and how it behaves.
@@ -52,6 +55,7 @@ type Stats struct {
 	Segments int
 	Bytes    int64 // on the disk
 	Live     int   // records not released
+	Queued   int   // appends that wait for the writer
 }
 
 // Recovery says what Open found.
@@ -131,7 +135,7 @@ func (l *Log) Recovered() Recovery { return l.recovered }
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := Stats{Segments: len(l.segments)}
+	s := Stats{Segments: len(l.segments), Queued: len(l.queue)}
 	for _, seg := range l.segments {
 		s.Bytes += seg.size
 		s.Live += seg.live
