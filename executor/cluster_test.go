@@ -122,6 +122,16 @@ func (c *cluster) tell() {
 	c.broadcast(table)
 }
 
+// lead makes another driver win, to whom everybody comes and who tells everybody of everybody.
+func (c *cluster) lead() {
+	c.t.Helper()
+	c.driver.Lead()
+	for _, n := range c.nodes {
+		c.wait(func() bool { return c.driver.Connected(n.store) != 0 })
+	}
+	c.tell()
+}
+
 func (c *cluster) broadcast(m job.ToExecutor) {
 	for _, n := range c.nodes {
 		c.driver.Send(n.store, m)
@@ -184,3 +194,17 @@ func (c *cluster) report(at id.Time) *job.BatchReport {
 
 // storeOf gives a store id of 16 characters.
 func storeOf(name string) id.Store { return id.Store(fmt.Sprintf("%016s", name)) }
+
+// eventually polls what no event tells.
+func eventually(t testing.TB, what func() bool) {
+	t.Helper()
+	end := time.Now().Add(patience)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !what() {
+		if time.Now().After(end) {
+			t.Fatal("it did not come about")
+		}
+		<-tick.C
+	}
+}
