@@ -68,7 +68,10 @@ func checkMeta(path, name string) error {
 	if err != nil {
 		return damaged("snapshot "+path, "meta data cannot be read: %v", err)
 	}
-	var meta raft.SnapshotMeta
+	var meta struct { // as raft's file store has it
+		raft.SnapshotMeta
+		CRC []byte
+	}
 	if err := json.Unmarshal(raw, &meta); err != nil {
 		return damaged("snapshot "+path, "meta data cannot be read: %v", err)
 	}
