@@ -55,12 +55,12 @@ type Client struct {
 	end   context.CancelFunc
 	work  sync.WaitGroup // learning, and ingesters
 
-	mu      sync.Mutex
-	conns   map[string]*grpc.ClientConn // nil after Close
-	nodes   []string                    // seeds first, then members learnt
-	seeds   int
-	leader  string // that answered last, "" for none
-	learnt  time.Time
+	mu       sync.Mutex
+	conns    map[string]*grpc.ClientConn // nil after Close
+	nodes    []string                    // seeds first, then members learnt
+	seeds    int
+	leader   string // that answered last, "" for none
+	learnt   time.Time
 	learning bool
 }
 
@@ -266,7 +266,7 @@ func (t *tour) follow(ctx context.Context, addr string, v verdict) error {
 		return nil
 	}
 	if v.wait > 0 {
-		t.queue = append(t.queue, addr) // it was the right one
+		t.queue = append([]string{addr}, t.queue...) // it was the right one
 		return t.pause(ctx, v.wait)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -58,6 +59,9 @@ type verdict struct {
 
 // judge decides by the error's detail, or by its code where there is none.
 func judge(err error) verdict {
+	if errors.Is(err, io.EOF) { // of a stream that should have gone on
+		return verdict{reason: err}
+	}
 	s, ok := status.FromError(err)
 	if !ok {
 		return verdict{final: &Error{Kind: ErrRefused, Text: err.Error(), Cause: err}}

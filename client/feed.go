@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
 )
@@ -93,7 +94,7 @@ func (f *feed) openAt(ctx context.Context, addr string) error {
 	patience := time.AfterFunc(attemptTime, cancel)
 	reply, stream, err := f.greet(ctx, conn, addr)
 	if !patience.Stop() && err == nil {
-		err = context.DeadlineExceeded
+		err = status.FromContextError(context.DeadlineExceeded).Err()
 	}
 	if err != nil {
 		cancel()

@@ -1,0 +1,226 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// port opens a port on loopback and serves gRPC and an echo as Raft on it.
+func port(t *testing.T, sec Security) *Port {
+	t.Helper()
+	p, err := Listen(PortConfig{Bind: "127.0.0.1:0", Security: sec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(ServerConfig{Security: sec, Ready: func() bool { return true }})
+	served, echoed := make(chan error, 1), make(chan struct{})
+	go func() { served <- s.Serve(p.GRPC()) }()
+	go func() { defer close(echoed); echo(p.Raft()) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		s.Stop(ctx)
+		if err := p.Close(); err != nil {
+			t.Errorf("close port: %v", err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		<-echoed
+	})
+	return p
+}
+
+func echo(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			_, _ = io.Copy(c, c) // ends when the test hangs up
+		}()
+	}
+}
+
+func securities(t *testing.T) map[string]Security {
+	return map[string]Security{"plain": {}, "TLS": newAuthority(t).node(t)}
+}
+
+func healthy(t *testing.T, addr string, sec Security) error {
+	t.Helper()
+	cc, err := connect(addr, sec, dialTCP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := healthpb.NewHealthClient(cc).Check(ctx, &healthpb.HealthCheckRequest{})
+	if err == nil && r.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		return fmt.Errorf("health is %v", r.GetStatus())
+	}
+	return err
+}
+
+func ping(c net.Conn) error {
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte("ping")); err != nil {
+		return err
+	}
+	b := make([]byte, 4)
+	_, err := io.ReadFull(c, b)
+	return err
+}
+
+func TestRaftAndGRPCShareThePort(t *testing.T) {
+	for name, sec := range securities(t) {
+		t.Run(name, func(t *testing.T) {
+			p := port(t, sec)
+			c, err := p.Raft().Dial(p.Addr(), 5*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if err := ping(c); err != nil {
+				t.Errorf("raft: %v", err)
+			}
+			if err := healthy(t, p.Addr(), sec); err != nil {
+				t.Errorf("grpc: %v", err)
+			}
+		})
+	}
+}
+
+func TestPortWithTLSRefusesOthers(t *testing.T) {
+	ours, theirs := newAuthority(t), newAuthority(t)
+	p := port(t, ours.node(t))
+	for name, sec := range map[string]Security{"plain": {}, "another authority": theirs.node(t)} {
+		if err := healthy(t, p.Addr(), sec); err == nil {
+			t.Errorf("gRPC with %s was let in", name)
+		}
+		stranger := &Port{security: sec}
+		s := &RaftStream{lane: newLane(address("")), port: stranger}
+		c, err := s.Dial(p.Addr(), 5*time.Second)
+		if err != nil {
+			continue
+		}
+		if err := ping(c); err == nil {
+			t.Errorf("raft with %s was let in", name)
+		}
+		c.Close()
+	}
+	// A certificate of the right authority is needed by the server's side as well.
+	q := port(t, theirs.node(t))
+	if err := healthy(t, q.Addr(), ours.node(t)); err == nil {
+		t.Error("a node of another authority was believed")
+	}
+	half := ours.node(t)
+	half.Authority = nil
+	if _, err := Listen(PortConfig{Bind: "127.0.0.1:0", Security: half}); err == nil {
+		t.Error("a certificate without an authority was taken")
+	}
+}
+
+func TestPortInUseIsNamed(t *testing.T) {
+	p := port(t, Security{})
+	_, err := Listen(PortConfig{Bind: p.Addr()})
+	if !errors.Is(err, ErrPortInUse) {
+		t.Errorf("second listener on %s: %v, expected ErrPortInUse", p.Addr(), err)
+	}
+}
+
+func TestRaftOfAnotherClusterIsRefused(t *testing.T) { // rule 2
+	p, q := port(t, Security{}), port(t, Security{})
+	try := func() error {
+		c, err := q.Raft().Dial(p.Addr(), 5*time.Second)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return ping(c)
+	}
+	if err := try(); err != nil {
+		t.Errorf("neither belongs to a cluster: %v", err)
+	}
+	p.JoinCluster("one")
+	if err := try(); err != nil {
+		t.Errorf("the dialer belongs to none yet: %v", err)
+	}
+	q.JoinCluster("one")
+	if err := try(); err != nil {
+		t.Errorf("same cluster: %v", err)
+	}
+	q.JoinCluster("two")
+	if err := try(); err == nil {
+		t.Error("a node of another cluster was let in")
+	}
+}
+
+func TestStrangersAreHungUpOn(t *testing.T) {
+	p := port(t, Security{})
+	for name, say := range map[string]string{"TLS": "\x16\x03\x01", "other": "GET / HTTP/1.1\r\n\r\n", "raft's newer version": "\xa7\x02\x00"} {
+		c, err := net.Dial("tcp", p.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte(say)); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if n, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: read %d bytes, %v, expected the end", name, n, err)
+		}
+		c.Close()
+	}
+}
+
+// Close must not wait for those who connected and said nothing.
+func TestCloseInterruptsHandshakes(t *testing.T) {
+	p, err := Listen(PortConfig{Bind: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	start := time.Now()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > handshakeTime/2 {
+		t.Errorf("Close took %v", took)
+	}
+	if err := p.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	if _, err := p.GRPC().Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept after Close: %v", err)
+	}
+}
+
+func TestSilentConnectionsDoNotKeepOthersOut(t *testing.T) {
+	p := port(t, Security{})
+	for range pendingMax / 2 {
+		c, err := net.Dial("tcp", p.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if err := healthy(t, p.Addr(), Security{}); err != nil {
+		t.Error(err)
+	}
+}
