@@ -103,8 +103,26 @@ func (in *Instance) takes(b *Block, r Report) error {
 		return fmt.Errorf("number 0, expected %d", in.Last+1)
 	case b.ID.Number != in.Last+1:
 		return fmt.Errorf("%w: number %d, expected %d", ErrLimit, b.ID.Number, in.Last+1)
-	case b.Records < 0 || b.Bytes < 0 || b.Bytes > MaxBatchBytes:
-		return fmt.Errorf("%d records of %d bytes, expected 0 to %d bytes", b.Records, b.Bytes, MaxBatchBytes)
+	}
+	return b.checkSize()
+}
+
+// checkSize keeps one block from being more than the ledger can count, allocate or remember.
+func (b *Block) checkSize() error {
+	switch {
+	case b.Records < 0 || b.Records > MaxBlockRecords:
+		return fmt.Errorf("%d records, expected 0 to %d", b.Records, MaxBlockRecords)
+	case b.Bytes < 0 || b.Bytes > MaxBatchBytes:
+		return fmt.Errorf("%d bytes, expected 0 to %d", b.Bytes, MaxBatchBytes)
+	case len(b.Stores) > MaxBlockStores:
+		return fmt.Errorf("%d stores, expected at most %d", len(b.Stores), MaxBlockStores)
+	case len(b.Ranges) > MaxPositions:
+		return fmt.Errorf("%d ranges, expected at most %d", len(b.Ranges), MaxPositions)
+	}
+	for _, g := range b.Ranges {
+		if g.Partition == "" || len(g.Partition) > MaxPartitionName {
+			return fmt.Errorf("partition name of %d bytes, expected 1 to %d", len(g.Partition), MaxPartitionName)
+		}
 	}
 	return nil
 }
@@ -140,13 +158,20 @@ func (q *Queue) takes(b *Block) error {
 
 // checkRanges is rule 4's last part. It may forget positions that nobody used for long, never one that matters to b.
 func (s *State) checkRanges(b *Block, nowMS int64) error {
+	if len(b.Ranges) == 0 {
+		return nil
+	}
 	fresh := 0
-	for i, g := range b.Ranges {
-		high, known, before := uint64(0), false, b.Ranges[:i]
-		if j := lastOf(before, g.Partition); j >= 0 {
-			high, known = before[j].Last, true
-		} else if p, ok := s.position(b.ID.App, b.ID.Stream, g.Partition); ok {
-			high, known = p.Last, true
+	raised := make(map[string]uint64, len(b.Ranges))
+	for _, g := range b.Ranges {
+		high, known := raised[g.Partition]
+		if !known {
+			p, ok := s.position(b.ID.App, b.ID.Stream, g.Partition)
+			if ok {
+				high = p.Last
+			} else {
+				fresh++
+			}
 		}
 		if g.Last < g.First {
 			return fmt.Errorf("partition %q: range %d to %d is empty", g.Partition, g.First, g.Last)
@@ -154,18 +179,7 @@ func (s *State) checkRanges(b *Block, nowMS int64) error {
 		if g.First != high+1 {
 			return &connector.PositionError{Partition: g.Partition, Got: g.First, Want: high + 1}
 		}
-		if !known {
-			fresh++
-		}
+		raised[g.Partition] = g.Last
 	}
-	return s.makeRoom(b, fresh, nowMS)
-}
-
-func lastOf(ranges []connector.Range, partition string) int {
-	for i := len(ranges) - 1; i >= 0; i-- {
-		if ranges[i].Partition == partition {
-			return i
-		}
-	}
-	return -1
+	return s.makeRoom(b, raised, fresh, nowMS)
 }

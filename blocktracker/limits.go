@@ -8,6 +8,12 @@ const (
 	MaxQueuedBytes = 4 << 30
 	// MaxBatchBytes bounds the bytes of a batch; a single block may fill it. It bounds a block too.
 	MaxBatchBytes = 1 << 30
+	// MaxBlockRecords bounds the records of a block, so that no count can overflow.
+	MaxBlockRecords = 1 << 30
+	// MaxBlockStores bounds the stores that a report names for one block.
+	MaxBlockStores = 64
+	// MaxPartitionName bounds a partition's (or producer's) name in bytes.
+	MaxPartitionName = 1024
 	// MaxBlocks bounds an application's blocks that are not cleaned.
 	MaxBlocks = 1_000_000
 	// MaxPositions bounds the partitions of a stream whose position is kept.

@@ -44,7 +44,7 @@ func (s *State) tally(p *Position, by int) {
 // makeRoom forgets positions so that a block with fresh new partitions fits: first a bounded number of those that have
 // expired, then, at the limit, those used longest ago, but none that was used within PositionsSureMS or that b raises.
 // What is forgotten is the same on every node: it depends on the commands alone.
-func (s *State) makeRoom(b *Block, fresh int, nowMS int64) error {
+func (s *State) makeRoom(b *Block, raised map[string]uint64, fresh int, nowMS int64) error {
 	if fresh == 0 {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (s *State) makeRoom(b *Block, fresh int, nowMS int64) error {
 		if p.App != app || p.Stream != stream {
 			return false
 		}
-		if lastOf(b.Ranges, p.Partition) >= 0 {
+		if _, used := raised[p.Partition]; used {
 			return true
 		}
 		expired := nowMS-p.UsedMS > PositionsKeptMS && len(drop) < positionsPerStep

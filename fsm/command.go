@@ -24,6 +24,7 @@ type Result struct {
 	Outcome Outcome
 	Index   uint64        // at which it took effect: that of the first time for a repeated command
 	Reason  string        // Refused, Limited: what was expected, and what was found
+	Stale   bool          // Refused because it was proposed in another term: its proposer leads no more (rule 1)
 	Blocks  []BlockResult // BlocksAdded: one per block
 	Missing []id.Block    // InventoryReported: held by the store, unknown to the ledger, of closed instances: deletable
 }

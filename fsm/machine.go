@@ -59,7 +59,9 @@ func (t *tx) run(p proposed) Result {
 			return refuse("epoch of term %d was proposed in term %d", e.Term, p.term)
 		}
 	} else if p.term != t.leader.Term || t.leader.Epoch == 0 {
-		return refuse("proposed in term %d, expected %d: that is whose leader was announced last", p.term, t.leader.Term)
+		r := refuse("proposed in term %d, expected %d: that is whose leader was announced last", p.term, t.leader.Term)
+		r.Stale = true
+		return r
 	}
 	r := p.row.apply(t, p.command)
 	for _, n := range t.touched {
