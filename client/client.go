@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -148,6 +149,20 @@ func (c *Client) drop() {
 			_ = conn.Close() // calls on it are repeated elsewhere
 		}
 	}
+}
+
+// discard drops a connection that cannot be made, so that the next call dials anew: when to come again is decided by
+// the tour, not by gRPC's back-off. No call runs on it.
+func (c *Client) discard(addr string, conn *grpc.ClientConn) {
+	if conn.GetState() != connectivity.TransientFailure {
+		return
+	}
+	c.mu.Lock()
+	if c.conns[addr] == conn {
+		delete(c.conns, addr)
+	}
+	c.mu.Unlock()
+	_ = conn.Close() // again, if another call came first
 }
 
 // answered remembers that the node at addr leads, and learns from it who else is there.
@@ -319,7 +334,7 @@ func callAt[R any](ctx context.Context, t *tour, f func(context.Context, *grpc.C
 			t.client.answered(addr)
 			return r, nil
 		}
-		conn.ResetConnectBackoff() // when to come again is decided here
+		t.client.discard(addr, conn)
 		if err := t.follow(ctx, addr, judge(err)); err != nil {
 			return none, err
 		}

@@ -98,7 +98,7 @@ func (f *feed) openAt(ctx context.Context, addr string) error {
 	}
 	if err != nil {
 		cancel()
-		conn.ResetConnectBackoff() // when to come again is decided by the tour
+		i.client.discard(addr, conn)
 		return err
 	}
 	if err := i.opened(reply.GetAcked(), reply.GetRaftIndex()); err != nil {

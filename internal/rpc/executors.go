@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/id"
@@ -117,6 +118,20 @@ func (e *Executors) give(p *pooled) {
 	}
 }
 
+// discard drops a connection that cannot be made, so that the next call dials anew: the caller decides when to come
+// again, not gRPC's back-off. No call runs on it.
+func (e *Executors) discard(addr string, p *pooled) {
+	if p.conn.GetState() != connectivity.TransientFailure {
+		return
+	}
+	e.mu.Lock()
+	if e.conns[addr] == p {
+		delete(e.conns, addr)
+	}
+	e.mu.Unlock()
+	_ = p.conn.Close() // again, if another call came first
+}
+
 // call runs f with a client of the peer and makes its error one of the engine.
 func (e *Executors) call(ctx context.Context, to job.Peer, what string, f func(context.Context, clusterpb.ClusterClient) error) error {
 	p, err := e.take(to.Addr)
@@ -129,7 +144,7 @@ func (e *Executors) call(ctx context.Context, to job.Peer, what string, f func(c
 		return nil
 	}
 	if code(err) == codes.Unavailable {
-		p.conn.ResetConnectBackoff() // the caller decides when to come again
+		e.discard(to.Addr, p)
 		if ctx.Err() == nil && gone(ctx, to.Addr, e.dial) {
 			err = fmt.Errorf("%w: %v", job.ErrPeerDead, err)
 		}
