@@ -65,7 +65,8 @@ const (
 	noBatch          // somebody leads, no batch of the time after the kill is allocated
 	notDone          // no such batch is completed
 	afterKill        // the cluster goes on, the dead node is still away
-	takenBack        // the dead node was started again
+	restarted        // the dead node was started again
+	takenBack        // and belongs to the cluster again
 )
 
 // watch is what the demo sees of the cluster while it runs.
@@ -122,7 +123,7 @@ func (d *demo) run(ctx context.Context) error {
 
 // away is the node that is dead on purpose, nil for none.
 func (w *watch) away() *demoNode {
-	if w.phase == beforeKill || w.phase == takenBack {
+	if w.phase == beforeKill || w.phase >= restarted {
 		return nil
 	}
 	return w.victim
@@ -186,7 +187,12 @@ func (d *demo) act(w *watch) error {
 			return err
 		}
 		d.screen.event("%s started again: process %d", w.victim.name, w.victim.cmd.Process.Pid)
-		w.enter(takenBack)
+		w.enter(restarted)
+	case restarted:
+		if alive(w.members) == len(d.cluster.nodes) {
+			d.screen.event("%s is back in the cluster", w.victim.name)
+			w.enter(takenBack)
+		}
 	}
 	return nil
 }

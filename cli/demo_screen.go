@@ -61,22 +61,33 @@ func (s *screen) wipe() {
 	}
 }
 
-// plainEvery is the time between lines of status where they cannot be drawn anew.
-const plainEvery = 2 * time.Second
+// Times between two drawings of the status: on a terminal, and as lines where they cannot be drawn anew.
+const (
+	liveEvery  = 100 * time.Millisecond
+	plainEvery = 2 * time.Second
+)
 
-// status shows how things stand: all lines on a terminal, else the last one now and then.
+// usualWidth is the width of a terminal that does not tell it.
+const usualWidth = 80
+
+// status shows how things stand, not too often: all lines on a terminal, else the last one.
 func (s *screen) status(lines ...string) {
+	every := plainEvery
+	if s.live {
+		every = liveEvery
+	}
+	if time.Since(s.last) < every && (s.drawn > 0 || !s.live) {
+		return
+	}
+	s.last = time.Now()
 	if !s.live {
-		if time.Since(s.last) >= plainEvery {
-			s.last = time.Now()
-			s.event("%s", lines[len(lines)-1])
-		}
+		s.event("%s", lines[len(lines)-1])
 		return
 	}
 	s.wipe()
 	width, _, err := term.GetSize(int(s.w.(*os.File).Fd()))
-	if err != nil {
-		width = 80
+	if err != nil || width < 1 {
+		width = usualWidth
 	}
 	for i, l := range lines {
 		if len(l) >= width {
