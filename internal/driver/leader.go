@@ -122,17 +122,14 @@ func (d *Driver) lead(ctx context.Context, now id.Leadership) id.Leadership {
 		if time.Since(began) > lastPause {
 			pause = firstPause
 		}
-		again := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
-			again.Stop()
 			return id.Leadership{}
 		case next := <-d.cfg.Raft.Leadership():
-			again.Stop()
 			if next != now {
 				return next
 			}
-		case <-again.C:
+		case <-time.After(pause):
 		}
 		pause = min(2*pause, lastPause)
 	}
@@ -226,7 +223,7 @@ func (d *Driver) serve(ctx context.Context, t *tenure) error {
 		go func() {
 			defer close(r.done)
 			err := duty.Run(inner, t)
-			failed <- fmt.Errorf("duty %s: %w", duty.Name(), cmpErr(err, errDutyEnded))
+			failed <- fmt.Errorf("duty %s: %w", duty.Name(), orElse(err, errDutyEnded))
 		}()
 	}
 	var err error
@@ -245,7 +242,7 @@ func (d *Driver) serve(ctx context.Context, t *tenure) error {
 // errDutyEnded says that a duty returned although its leadership went on: a bug of the duty.
 var errDutyEnded = errors.New("returned while the leadership lasts")
 
-func cmpErr(err, otherwise error) error {
+func orElse(err, otherwise error) error {
 	if err == nil {
 		return otherwise
 	}
@@ -266,20 +263,12 @@ func (d *Driver) tenure() *tenure {
 
 // observe hands every view to Config.Observe, coalesced.
 func (d *Driver) observe(ctx context.Context) {
-	pause := time.NewTicker(observePause)
-	defer pause.Stop()
 	for {
+		began := time.Now()
 		v := d.cfg.Raft.View()
 		d.cfg.Observe(v)
-		select {
-		case <-ctx.Done():
+		if !wait(ctx, Idle, d.cfg.Raft.Changed(v.Index()), nil) || !rest(ctx, began, observePause) {
 			return
-		case <-d.cfg.Raft.Changed(v.Index()):
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-pause.C:
 		}
 	}
 }

@@ -27,9 +27,8 @@ type Turn func(ctx context.Context, v fsm.View) (again time.Duration, err error)
 // Turns is what a duty runs: turn after turn, whenever the ledger or the connections changed or the time came that the
 // turn before asked for. It returns nil when ctx ends.
 func Turns(ctx context.Context, l Ledger, c Connections, turn Turn) error {
-	pause := time.NewTicker(turnPause)
-	defer pause.Stop()
 	for {
+		began := time.Now()
 		connected := c.Changed() // before the view is taken: no change is missed
 		v := l.View()
 		again, err := turn(ctx, v)
@@ -41,14 +40,14 @@ func Turns(ctx context.Context, l Ledger, c Connections, turn Turn) error {
 		case err != nil:
 			return err
 		}
-		if !wait(ctx, again, l.Changed(v.Index()), connected) || !wait(ctx, Idle, pause.C, nil) {
+		if !wait(ctx, again, l.Changed(v.Index()), connected) || !rest(ctx, began, turnPause) {
 			return nil
 		}
 	}
 }
 
 // wait returns when the time is over or one of the channels has something to say; false when ctx ended first.
-func wait[T any](ctx context.Context, d time.Duration, a <-chan T, b <-chan struct{}) bool {
+func wait(ctx context.Context, d time.Duration, a, b <-chan struct{}) bool {
 	var over <-chan time.Time
 	if d != Idle {
 		timer := time.NewTimer(d)
@@ -63,4 +62,13 @@ func wait[T any](ctx context.Context, d time.Duration, a <-chan T, b <-chan stru
 	case <-b:
 	}
 	return true
+}
+
+// rest waits until so long has passed since began; false when ctx ended first.
+func rest(ctx context.Context, began time.Time, pause time.Duration) bool {
+	left := pause - time.Since(began)
+	if left <= 0 {
+		return ctx.Err() == nil
+	}
+	return wait(ctx, left, nil, nil)
 }

@@ -1,0 +1,149 @@
+package drivertest_test
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+const (
+	blockRecords = 10
+	blockEvery   = 50 * time.Millisecond
+	batchTakes   = 20 * time.Millisecond
+	dialPause    = 50 * time.Millisecond
+)
+
+// worker is an executor of few words: it runs the receivers that it is told to, which make a block every 50 ms, and
+// completes the batches that it is given. It follows the leader and repeats what was not answered.
+type worker struct {
+	dial  func(context.Context, job.Hello) (job.Link, error)
+	hello job.Hello
+	done  sync.WaitGroup
+
+	mu        sync.Mutex
+	receivers map[id.App]*instance
+	acked     map[id.App]int64 // records of blocks that the ledger has acknowledged
+}
+
+// instance is a running receiver instance.
+type instance struct {
+	app     id.App
+	id      id.Instance
+	began   bool
+	stopped bool
+	last    uint64 // highest number acknowledged
+}
+
+func (w *worker) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		link, err := w.dial(ctx, w.hello)
+		if err == nil {
+			w.serve(ctx, link)
+		}
+		pause(ctx, dialPause)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+func (w *worker) serve(ctx context.Context, link job.Link) {
+	if s := link.Welcome().Session; s != w.hello.Session {
+		w.mu.Lock()
+		w.receivers = make(map[id.App]*instance) // rule 3: the old session's work ends first
+		w.mu.Unlock()
+		w.hello.Session = s
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var parts sync.WaitGroup
+	orders := make(chan job.ToExecutor, 1024)
+	parts.Go(func() {
+		defer cancel()
+		for {
+			m, err := link.Recv()
+			if err != nil {
+				return
+			}
+			orders <- m
+		}
+	})
+	parts.Go(func() { w.produce(ctx, link, cancel) })
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case m := <-orders:
+			if err := w.obey(ctx, link, m); err != nil {
+				cancel()
+			}
+		}
+	}
+	_ = link.Close() // wakes Recv
+	parts.Wait()
+}
+
+func (w *worker) obey(ctx context.Context, link job.Link, m job.ToExecutor) error {
+	switch m := m.(type) {
+	case *job.StartReceiver:
+		if _, err := link.Request(ctx, job.ControlLane, &job.ReceiverStarted{App: m.App.ID, Stream: m.Stream, Instance: m.Instance}); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if r := w.receivers[m.App.ID]; r == nil || r.id != m.Instance {
+			w.receivers[m.App.ID] = &instance{app: m.App.ID, id: m.Instance, began: true}
+		}
+	case *job.StopReceiver:
+		w.mu.Lock() // not while a block is reported: what was received is reported first
+		if r := w.receivers[m.App]; r != nil && r.id == m.Instance {
+			r.stopped = true
+		}
+		w.mu.Unlock()
+		_, err := link.Request(ctx, job.ControlLane, &job.ReceiverStopped{App: m.App, Stream: m.Stream, Instance: m.Instance, Message: "told to"})
+		return err
+	case *job.Batch:
+		began := time.Now()
+		pause(ctx, batchTakes)
+		_, err := link.Request(ctx, job.ControlLane, &job.BatchReport{
+			App: m.App.ID, Time: m.Time, Authority: m.Authority, Tries: 1,
+			StartedMS: began.UnixMilli(), EndedMS: time.Now().UnixMilli(),
+		})
+		return err
+	}
+	return nil
+}
+
+// produce reports a block of every running instance every 50 ms, the same one until it is answered.
+func (w *worker) produce(ctx context.Context, link job.Link, lost func()) {
+	for ctx.Err() == nil {
+		w.mu.Lock()
+		for _, r := range w.receivers {
+			if !r.began || r.stopped || ctx.Err() != nil {
+				continue
+			}
+			reply, err := link.Request(ctx, job.BlockLane, &job.BlocksReport{Blocks: []job.BlockReport{{
+				ID:      id.Block{App: r.app, Instance: r.id, Number: r.last + 1},
+				Records: blockRecords, Bytes: 100, Stores: []id.Store{w.hello.Store},
+			}}})
+			switch {
+			case err != nil:
+				lost()
+			case reply.Blocks[0].Outcome == job.Done:
+				r.last++
+				w.acked[r.app] += blockRecords
+			case reply.Blocks[0].Outcome == job.Refused:
+				r.stopped = true
+			}
+		}
+		w.mu.Unlock()
+		pause(ctx, blockEvery)
+	}
+}
