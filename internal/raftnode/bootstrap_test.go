@@ -100,6 +100,8 @@ func TestTheNextChangeOfTheMembership(t *testing.T) {
 		{"enough voters", append(slices.Clone(nine), learner("n")), seen("n"), true, ""},
 		{"moved", []raft.Server{voter("a")}, []Candidate{{ID: "a", Addr: "elsewhere:1"}}, true, "change address of a"},
 		{"another cluster", []raft.Server{voter("a")}, []Candidate{{ID: "n", Addr: "n:1", Cluster: "other"}}, true, ""},
+		{"state of an unknown cluster", []raft.Server{voter("a")}, []Candidate{{ID: "n", Addr: "n:1", HasState: true}}, true, ""},
+		{"state of this cluster", []raft.Server{voter("a")}, []Candidate{{ID: "n", Addr: "n:1", HasState: true, Cluster: "mi"}}, true, "add non-voter n"},
 		{"no address", []raft.Server{voter("a")}, []Candidate{{ID: "n"}}, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

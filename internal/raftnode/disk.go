@@ -13,7 +13,7 @@ import (
 )
 
 // lockWait is how long raft.db may be locked by another process before that is an error.
-const lockWait = 2 * time.Second
+const lockWait = 500 * time.Millisecond
 
 // openBolt opens the log and stable store, after a check of its structure.
 func openBolt(path string) (disk, error) {

@@ -30,7 +30,7 @@ type opened struct {
 	stable *stable
 }
 
-// openFile takes the steps of Node.start that read the disk. snapshot is the index of the newest snapshot.
+// openFile takes the steps of Node.start that read the disk.
 func openFile(path, node string) (*opened, error) {
 	n := &Node{config: Config{Dir: filepath.Dir(path), ID: node, WriteDeadline: time.Minute}, log: slog.New(slog.DiscardHandler)}
 	n.opening.Store(true)
@@ -188,7 +188,7 @@ var pageBytes = os.Getpagesize()
 // Rules 12 and 15: damage is refused with a DamageError or changes nothing. It never changes or hides what was stored,
 // and never ends in a panic, a fault or a loop.
 func TestDamageIsRefusedOrHarmless(t *testing.T) {
-	const tries = 300
+	const tries = 120
 	dir := t.TempDir()
 	path := filepath.Join(dir, "raft.db")
 	s := filled(t, path, 250)

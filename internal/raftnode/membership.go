@@ -130,10 +130,13 @@ func planChange(servers []raft.Server, seen []Candidate, cluster string, caughtU
 		if c.Addr == "" || !sameCluster(c.Cluster, cluster) {
 			continue
 		}
+		unsure := c.HasState && (c.Cluster == "" || cluster == "") // it may be a member of another cluster
 		to := raft.Server{ID: raft.ServerID(c.ID), Address: raft.ServerAddress(c.Addr)}
 		s, member := known[c.ID]
 		voter := member && s.Suffrage == raft.Voter
 		switch {
+		case !member && unsure:
+			continue
 		case !member:
 			return change{name: "add non-voter", to: to}, true
 		case s.Address != to.Address:
