@@ -20,8 +20,9 @@ const (
 	producersMax = 10_000
 )
 
-// ErrRecord says that a push holds something that is no record of the stream. Nothing of the push was taken.
-var ErrRecord = errors.New("not a record of this stream")
+// ErrRecord says that a push holds something that is no record of the stream. Nothing of the push was taken. It is a
+// connector.ErrRecord: whoever serves pushes tells the producer not to repeat it.
+var ErrRecord = fmt.Errorf("not a record of this stream: %w", connector.ErrRecord)
 
 // RecordError is an ErrRecord with the record's place.
 type RecordError struct {
