@@ -99,7 +99,7 @@ func (n *node) checkSeeds() error {
 				continue
 			}
 			if !strings.HasPrefix(n.dir.Cluster(), m.Cluster) {
-				return fmt.Errorf("data directory %s belongs to cluster %s, but node %s at %s, which --join names, belongs to cluster %s...",
+				return fmt.Errorf("data directory %s belongs to cluster %s, but node %s at %s, which --join names, belongs to cluster %s",
 					n.cfg.data, n.dir.Cluster(), m.Name, m.GossipAddr, m.Cluster)
 			}
 			heard = true

@@ -40,6 +40,8 @@ type testNode struct {
 	t     *testing.T
 	dir   string
 	ports []int
+	more  []string // flags of start
+	tls   []string // flags of every command
 	leave context.CancelFunc
 	ended chan int // exit status of start
 	log   *lockedBuffer
@@ -63,12 +65,15 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func newTestNode(t *testing.T) *testNode {
+func newTestNode(t *testing.T) *testNode { return newTestNodeWith(t, nil, nil) }
+
+func newTestNodeWith(t *testing.T, more, tls []string) *testNode {
+	t.Helper()
 	ports, err := freePorts(3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &testNode{t: t, dir: filepath.Join(t.TempDir(), "n1"), ports: ports}
+	n := &testNode{t: t, dir: filepath.Join(t.TempDir(), "n1"), ports: ports, more: more, tls: tls}
 	n.start()
 	t.Cleanup(func() { n.stop() })
 	return n
@@ -87,7 +92,7 @@ func (n *testNode) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.leave, n.ended, n.log = cancel, make(chan int, 1), &lockedBuffer{}
 	e := &env{in: strings.NewReader(""), out: io.Discard, err: n.log, getenv: func(string) (string, bool) { return "", false }}
-	go func() { n.ended <- e.run(ctx, n.args()) }()
+	go func() { n.ended <- e.run(ctx, n.args(n.more...)) }()
 	if status, _, stderr := n.command("", "members"); status != 0 {
 		n.t.Fatalf("members: status %d, %s\nlog of the node:\n%s", status, stderr, n.log)
 	}
@@ -105,7 +110,7 @@ func (n *testNode) stop() int {
 func (n *testNode) command(stdin string, args ...string) (status int, stdout, stderr string) {
 	n.t.Helper()
 	e, out, err := testEnv(map[string]string{"RAFTSTREAM_ADDR": fmt.Sprintf("127.0.0.1:%d", n.ports[0])}, stdin)
-	status = e.run(n.t.Context(), append([]string{"--timeout", "20s"}, args...))
+	status = e.run(n.t.Context(), slices.Concat(n.tls, []string{"--timeout", "20s"}, args))
 	return status, out.String(), err.String()
 }
 
