@@ -209,6 +209,10 @@ func (a *apiServer) propose(ctx context.Context, c fsm.Command) (fsm.Result, err
 	for {
 		r, err := a.Ledger.Propose(ctx, c)
 		switch {
+		case err == nil && r.Stale && doubt == nil:
+			return r, a.elsewhere() // this node's leadership was over: the refusal is no verdict
+		case err == nil && r.Stale:
+			return r, a.unknown(doubt)
 		case err == nil && r.Outcome == fsm.Limited:
 			return r, overloaded(r.Reason)
 		case err == nil:
