@@ -97,7 +97,7 @@ func partitions(s *lineage.Scope, op string, n []int) int {
 }
 
 // MaxPartitions bounds the partitions that an operator may ask for.
-const MaxPartitions = 1 << 14
+const MaxPartitions = 1 << 16
 
 // Map applies f to every record.
 func Map[T, U any](r RDD[T], f func(T) U) RDD[U] { return then(r, lineage.Map(r.scope, r.node, f)) }

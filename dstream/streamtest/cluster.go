@@ -1,0 +1,380 @@
+package streamtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/raftstream/raftstream/dstream"
+	"github.com/raftstream/raftstream/executor"
+	"github.com/raftstream/raftstream/executor/blocks"
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/executor/local"
+	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/plan"
+	"github.com/raftstream/raftstream/internal/vfs"
+	"github.com/raftstream/raftstream/jobgen"
+)
+
+const (
+	program   = "streamtest"
+	executors = 2
+	slots     = 2
+	build     = "streamtest"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// cluster is a ledger and two executors. One goroutine uses it.
+type cluster struct {
+	tb       testing.TB
+	c        config
+	feeds    []feed
+	programs *dstream.Registry
+	log      *slog.Logger
+
+	ledger *ledger
+	app    id.App
+	graph  dataset.App // of the test itself, to know what has a dataset
+	disks  []*vfs.Mem  // what outlives a restart
+	epochs uint64      // generation of executors
+
+	// Below is volatile.
+	driver    *driver
+	network   *local.Network
+	nodes     []*node
+	cancel    context.CancelFunc
+	instances map[id.Stream]*instance
+}
+
+// node is one executor.
+type node struct {
+	id    id.Store
+	addr  string
+	store *blocks.Store
+	done  chan error // of Run
+}
+
+// instance is the receiver instance under which the cluster stores blocks of a stream.
+type instance struct {
+	id   id.Instance
+	last uint64
+}
+
+// start makes a cluster with the application submitted.
+func start(tb testing.TB, c config, feeds []feed, programs *dstream.Registry) (*cluster, error) {
+	cl := &cluster{
+		tb: tb, c: c, feeds: feeds, programs: programs, ledger: newLedger(),
+		log: slog.New(slog.NewTextHandler(testLog{tb}, &slog.HandlerOptions{Level: slog.LevelError})),
+	}
+	for range executors {
+		cl.disks = append(cl.disks, vfs.NewMem())
+	}
+	spec := dataset.Spec{Name: program, BatchMS: c.interval.Milliseconds(), Partitions: c.partitions}
+	graph, err := programs.Build(spec)
+	if err != nil {
+		return nil, err
+	}
+	cl.graph = graph
+	if err := cl.ledger.lead(); err != nil {
+		return nil, err
+	}
+	if _, err := cl.ledger.propose(&fsm.ClusterNamed{Cluster: "streamtest"}); err != nil {
+		return nil, err
+	}
+	submitted, err := cl.ledger.propose(submission(spec, graph.Plan()))
+	if err != nil {
+		return nil, err
+	}
+	cl.app = id.App(submitted.Index)
+	if err := cl.up(); err != nil {
+		cl.stop()
+		return nil, err
+	}
+	return cl, nil
+}
+
+func submission(s dataset.Spec, p *plan.Plan) fsm.Command {
+	c := &fsm.ApplicationSubmitted{
+		Name: program, Program: s.Name, Params: []byte("{}"), BatchMS: s.BatchMS, BlockMS: max(s.BatchMS, fsm.MinIntervalMS), Partitions: s.Partitions,
+		Factor: executors, Fingerprint: p.Fingerprint(), Build: build, RememberMS: p.RememberMS,
+	}
+	for _, in := range p.Inputs {
+		c.Inputs = append(c.Inputs, fsm.InputStream{Stream: in.Stream, Source: in.Source, Receiver: in.Receiver, Pushed: in.Pushed})
+	}
+	return c
+}
+
+// testLog writes log lines to the test's log.
+type testLog struct{ tb testing.TB }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.tb.Logf("%s", p)
+	return len(p), nil
+}
+
+// up starts everything volatile: executors over what their disks hold, then sessions, receivers and the coordinator.
+func (cl *cluster) up() error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(cl.tb.Context()))
+	cl.cancel = cancel
+	cl.epochs++
+	cl.driver = newDriver(cl.ledger)
+	cl.network = local.NewNetwork()
+	cl.nodes = nil
+	cl.instances = map[id.Stream]*instance{}
+	for i, disk := range cl.disks {
+		if err := cl.launch(ctx, i, disk); err != nil {
+			return err
+		}
+	}
+	if err := cl.driver.ready(cl.tb.Context(), executors); err != nil {
+		return fmt.Errorf("executors do not connect: %w", err)
+	}
+	if err := cl.schedule(); err != nil {
+		return err
+	}
+	return cl.assign()
+}
+
+// launch opens the store of executor i and runs the executor.
+func (cl *cluster) launch(ctx context.Context, i int, disk vfs.FS) error {
+	name, of := fmt.Sprintf("executor-%d", i+1), id.Store(fmt.Sprintf("%016x", i+1))
+	store, err := blocks.Open(blocks.Config{
+		FS: disk, Dir: "/wal", Store: of, Logger: cl.log,
+		Fatal: func(err error) { cl.tb.Errorf("streamtest: %s: %v", name, err) },
+	})
+	if err != nil {
+		return err
+	}
+	n := &node{id: of, addr: name, store: store, done: make(chan error, 1)}
+	e, err := executor.New(executor.Config{
+		Store: of, Generation: cl.epochs, Name: name, Addr: name, Slots: slots, Build: build,
+		Dialer: cl.driver, Executors: cl.network, Builder: cl.programs, Blocks: store, Logger: cl.log,
+	})
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	cl.network.Add(name, e.Server())
+	cl.nodes = append(cl.nodes, n)
+	go func() { n.done <- e.Run(ctx) }() // down waits for it
+	return nil
+}
+
+// schedule makes the receiver instances of all input streams. They belong to the first executor, which is not told:
+// the cluster itself stores their blocks.
+func (cl *cluster) schedule() error {
+	s, ok := cl.ledger.view().SessionOf(cl.nodes[0].id)
+	if !ok {
+		return errors.New("the first executor has no session")
+	}
+	for _, in := range cl.graph.Plan().Inputs {
+		var prev id.Instance
+		if r, ok := cl.ledger.view().Receiver(cl.app, in.Stream); ok {
+			prev = r.Instance
+		}
+		granted, err := cl.ledger.propose(&fsm.ReceiverScheduled{App: cl.app, Stream: in.Stream, Session: s.ID, Prev: prev})
+		if err != nil {
+			return err
+		}
+		n := id.Instance(granted.Index)
+		if _, err := cl.ledger.propose(&fsm.ReceiverRegistered{App: cl.app, Stream: in.Stream, Instance: n, Session: s.ID}); err != nil {
+			return err
+		}
+		cl.instances[in.Stream] = &instance{id: n}
+	}
+	return nil
+}
+
+// assign gives the office of the coordinator to the last executor, which has no receivers.
+func (cl *cluster) assign() error {
+	s, ok := cl.ledger.view().SessionOf(cl.nodes[executors-1].id)
+	if !ok {
+		return errors.New("the last executor has no session")
+	}
+	a, _ := cl.ledger.view().App(cl.app)
+	_, err := cl.ledger.propose(&fsm.CoordinatorAssigned{App: cl.app, Session: s.ID, Prev: a.Office})
+	return err
+}
+
+// down ends everything volatile and waits for its end.
+func (cl *cluster) down() error {
+	cl.cancel()
+	var err error
+	for _, n := range cl.nodes {
+		err = errors.Join(err, <-n.done)
+	}
+	cl.network.Close()
+	for _, n := range cl.nodes {
+		err = errors.Join(err, n.store.Close())
+	}
+	cl.nodes = nil
+	return err
+}
+
+// stop ends the cluster.
+func (cl *cluster) stop() {
+	if err := cl.down(); err != nil {
+		cl.tb.Errorf("streamtest: executors do not end: %v", err)
+	}
+}
+
+// restart loses everything that was not committed or synced.
+func (cl *cluster) restart() error {
+	if err := cl.down(); err != nil {
+		return err
+	}
+	for i := range cl.disks {
+		cl.disks[i] = cl.disks[i].Crash(rand.New(rand.NewPCG(1, uint64(i))))
+	}
+	next, err := cl.ledger.recovered()
+	if err != nil {
+		return err
+	}
+	cl.ledger = next
+	if err := next.lead(); err != nil {
+		return err
+	}
+	return cl.up()
+}
+
+// batch runs batch n and gives the number of partitions of the output's dataset, -1 if there is none.
+func (cl *cluster) batch(n int) (parts int, err error) {
+	if err := cl.receive(n); err != nil {
+		return 0, err
+	}
+	at := cl.c.at(n)
+	for _, c := range jobgen.Due(cl.ledger.view(), func(*fsm.App) id.Time { return at }, int64(at)) {
+		if _, err := cl.ledger.propose(c); err != nil {
+			return 0, err
+		}
+	}
+	v := cl.ledger.view()
+	a, _ := v.App(cl.app)
+	pending := jobgen.Pending(v, a, executors)
+	if len(pending) != 1 || pending[0].Time != at {
+		return 0, fmt.Errorf("%d batches are pending, expected the one at %d", len(pending), at)
+	}
+	if err := cl.driver.sendTo(a.Coordinator, cl.order(v, a, at)); err != nil {
+		return 0, err
+	}
+	if err := cl.completed(at); err != nil {
+		return 0, err
+	}
+	out := cl.graph.Outputs()[0]
+	d, ok, err := cl.graph.Dataset(out.Stream(), at, allocated{v, cl.app})
+	if err != nil || !ok {
+		return -1, err
+	}
+	return d.Partitions(), cl.clean()
+}
+
+// receive stores the blocks of a batch on every executor and adds them to the ledger, partition by partition.
+func (cl *cluster) receive(n int) error {
+	for i, in := range cl.graph.Plan().Inputs {
+		instance := cl.instances[in.Stream]
+		for _, b := range cl.feeds[i].blocks(n) {
+			instance.last++
+			data := job.BlockData{
+				ID:      id.Block{App: cl.app, Stream: in.Stream, Instance: instance.id, Number: instance.last},
+				Records: 1, CRC: crc32.Checksum(b, castagnoli), Data: b,
+			}
+			if err := cl.store(data); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (cl *cluster) store(b job.BlockData) error {
+	v := cl.ledger.view()
+	var stores []id.Store
+	var session id.Session
+	for s := range v.Sessions() {
+		if err := cl.network.Put(cl.tb.Context(), job.Peer{Addr: s.Addr}, b); err != nil {
+			return fmt.Errorf("store block %v: %w", b.ID, err)
+		}
+		stores = append(stores, s.Store)
+		if s.Store == cl.nodes[0].id {
+			session = s.ID
+		}
+	}
+	_, err := cl.ledger.propose(&fsm.BlocksAdded{Session: session, Blocks: []fsm.AddedBlock{{
+		ID: b.ID, Records: b.Records, Bytes: int64(len(b.Data)), CRC: b.CRC, Stores: stores,
+	}}})
+	return err
+}
+
+// order makes the order to run a batch, with the inputs that it may need.
+func (cl *cluster) order(v fsm.View, a *fsm.App, at id.Time) *job.Batch {
+	o := &job.Batch{
+		Authority: id.Authority{Epoch: cl.ledger.epoch, Office: a.Office, Attempt: v.Attempt(a.ID, at)},
+		Time:      at,
+		App: job.App{
+			ID: a.ID, Name: a.Name, Fingerprint: a.Fingerprint, BlockMS: a.BlockMS, Factor: a.Factor,
+			Spec: dataset.Spec{Name: a.Program, Params: a.Params, BatchMS: a.BatchMS, ZeroTime: a.ZeroTime, Partitions: a.Partitions},
+		},
+	}
+	earlier := max(a.RememberMS-1, 0) / a.BatchMS
+	for from := max(a.Interval(at, -earlier), a.Interval(a.ZeroTime, 1)); from <= at; from = a.Interval(from, 1) {
+		for _, in := range a.Inputs {
+			input := job.Input{Stream: in.Stream, Time: from}
+			for _, b := range v.Input(a.ID, from, in.Stream) {
+				input.Blocks = append(input.Blocks, job.Block{ID: b.ID, Records: b.Records, Bytes: b.Bytes, CRC: b.CRC, Stores: b.Stores})
+			}
+			o.Inputs = append(o.Inputs, input)
+		}
+	}
+	return o
+}
+
+// completed waits for the end of a batch.
+func (cl *cluster) completed(at id.Time) error {
+	var failure error
+	err := cl.ledger.wait(cl.tb.Context(), func(v fsm.View) bool {
+		b, ok := v.Batch(cl.app, at)
+		switch {
+		case !ok:
+			failure = errors.New("the ledger does not have the batch")
+		case b.State == fsm.BatchFailedState:
+			failure = errors.New(b.Error)
+		default:
+			return b.State == fsm.Completed
+		}
+		return true
+	})
+	return errors.Join(failure, err)
+}
+
+// clean releases what no later batch reads, and tells the executors how far the application is.
+func (cl *cluster) clean() error {
+	a, _ := cl.ledger.view().App(cl.app)
+	free := (int64(a.Completed-a.ZeroTime) - a.RememberMS) / a.BatchMS
+	if upTo := a.Interval(a.ZeroTime, max(free, 0)); upTo > a.Cleaned {
+		if _, err := cl.ledger.propose(&fsm.BatchesCleaned{App: a.ID, UpTo: upTo}); err != nil {
+			return err
+		}
+	}
+	v := cl.ledger.view()
+	a, _ = v.App(cl.app)
+	p := &job.Progress{Epoch: cl.ledger.epoch, App: a.ID, Completed: a.Completed, Cleaned: a.Cleaned}
+	for i := range v.Instances(a.ID) {
+		p.Instances = append(p.Instances, job.InstanceProgress{Stream: i.Stream, Instance: i.ID, Cleaned: i.Cleaned, Last: i.Last, Closed: i.Closed})
+	}
+	return cl.driver.send(p)
+}
+
+// allocated is dataset.Sources over the ledger.
+type allocated struct {
+	v   fsm.View
+	app id.App
+}
+
+// Partitions implements dataset.Sources.
+func (a allocated) Partitions(s id.Stream, at id.Time) int { return len(a.v.Input(a.app, at, s)) }
