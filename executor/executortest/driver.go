@@ -30,6 +30,9 @@ type Driver struct {
 	// any other before. It may block until ctx ends; it is called without a lock.
 	Answer func(ctx context.Context, r Request) (job.Reply, error)
 
+	// Cluster is the cluster id that welcomes carry.
+	Cluster string
+
 	mu       sync.Mutex
 	down     bool
 	epoch    id.Epoch
@@ -222,7 +225,9 @@ func (l *link) gone() bool {
 	}
 }
 
-func (l *link) Welcome() job.Welcome { return job.Welcome{Session: l.session, Epoch: l.epoch} }
+func (l *link) Welcome() job.Welcome {
+	return job.Welcome{Session: l.session, Epoch: l.epoch, Cluster: l.d.Cluster}
+}
 
 func (l *link) Request(ctx context.Context, lane job.Lane, m job.ToDriver) (job.Reply, error) {
 	if l.gone() {

@@ -1,0 +1,500 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/raftstream/raftstream/executor/control"
+	"github.com/raftstream/raftstream/executor/executortest"
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// worker is a Handler that records.
+type worker struct {
+	held    []id.Block
+	onBegin func(s id.Session) error
+
+	mu       sync.Mutex
+	sessions []id.Session
+	orders   []job.ToExecutor
+	deleted  []id.Block
+}
+
+func (w *worker) Session(_ context.Context, s id.Session) error {
+	w.mu.Lock()
+	w.sessions = append(w.sessions, s)
+	w.mu.Unlock()
+	if w.onBegin != nil {
+		return w.onBegin(s)
+	}
+	return nil
+}
+
+func (w *worker) Inventory() []id.Block { return w.held }
+
+func (w *worker) Delete(b []id.Block) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deleted = append(w.deleted, b...)
+	return nil
+}
+
+func (w *worker) Order(m job.ToExecutor) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.orders = append(w.orders, m)
+}
+
+// pass lets time pass in the bubble, and everything come to rest.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+const store = id.Store("store")
+
+// run runs a control against a driver inside a bubble.
+func run(t *testing.T, w *worker, setUp func(*executortest.Driver), test func(*testing.T, *executortest.Driver, *control.Control)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		d := executortest.NewDriver()
+		if setUp != nil {
+			setUp(d)
+		}
+		c := control.New(control.Config{Dialer: d, Hello: job.Hello{Store: store}, Handler: w, Logger: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		synctest.Wait()
+		test(t, d, c)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if _, err := c.Request(t.Context(), &job.ReceiverStarted{}); !errors.Is(err, control.ErrClosed) {
+			t.Errorf("request after the end: %v, expected ErrClosed", err)
+		}
+	})
+}
+
+func started(n int) *job.ReceiverStarted { return &job.ReceiverStarted{Instance: id.Instance(n)} }
+
+func instances(d *executortest.Driver) (all []int) {
+	for _, r := range executortest.Of[*job.ReceiverStarted](d) {
+		all = append(all, int(r.Instance))
+	}
+	return all
+}
+
+func block(n int) job.BlockReport {
+	return job.BlockReport{ID: id.Block{Instance: 1, Number: uint64(n)}}
+}
+
+func TestRequestsAreRepeatedInOrderUntilAnswered(t *testing.T) {
+	var lost int
+	answer := func(_ context.Context, r executortest.Request) (job.Reply, error) {
+		if _, ok := r.Message.(*job.ReceiverStarted); ok && lost < 3 {
+			lost++
+			return job.Reply{}, executortest.ErrLost
+		}
+		return job.Reply{Outcome: job.Done, Index: 9}, nil
+	}
+	run(t, &worker{}, func(d *executortest.Driver) { d.Answer = answer }, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+		d.Down(true) // they queue up while nobody leads
+		var callers sync.WaitGroup
+		for n := range 5 {
+			callers.Go(func() {
+				if r, err := c.Request(t.Context(), started(n)); err != nil || r.Index != 9 {
+					t.Errorf("request %d: %+v, %v", n, r, err)
+				}
+			})
+			synctest.Wait()
+		}
+		d.Lead()
+		d.Down(false)
+		callers.Wait()
+		if got := instances(d); !slices.Equal(got, []int{0, 0, 0, 0, 1, 2, 3, 4}) {
+			t.Errorf("requests took effect in the order %v", got)
+		}
+	})
+}
+
+func TestReportsThatWaitBecomeOne(t *testing.T) {
+	run(t, &worker{}, nil, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+		d.Down(true)
+		var callers sync.WaitGroup
+		for n := range 300 {
+			callers.Go(func() {
+				if r, err := c.Report(t.Context(), block(n)); err != nil || r.Outcome != job.Done {
+					t.Errorf("report %d: %+v, %v", n, r, err)
+				}
+			})
+			synctest.Wait()
+		}
+		d.Down(false)
+		callers.Wait()
+		reports := executortest.Of[*job.BlocksReport](d)
+		if len(reports) != 2 || len(reports[0].Blocks) != 256 || len(reports[1].Blocks) != 44 {
+			t.Fatalf("%d reports came, expected one of 256 blocks and one of 44", len(reports))
+		}
+		for i, b := range append(reports[0].Blocks, reports[1].Blocks...) {
+			if b.ID.Number != uint64(i) {
+				t.Fatalf("block %d came at place %d", b.ID.Number, i)
+			}
+		}
+	})
+}
+
+func TestEachBlockGetsItsOwnAnswer(t *testing.T) {
+	answer := func(_ context.Context, r executortest.Request) (job.Reply, error) {
+		reply := job.Reply{Outcome: job.Done}
+		if b, ok := r.Message.(*job.BlocksReport); ok {
+			for _, x := range b.Blocks {
+				reply.Blocks = append(reply.Blocks, job.BlockReply{Outcome: job.Later, Reason: fmt.Sprint(x.ID.Number)})
+			}
+		}
+		return reply, nil
+	}
+	run(t, &worker{}, func(d *executortest.Driver) { d.Answer = answer }, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
+		var callers sync.WaitGroup
+		for n := range 10 {
+			callers.Go(func() {
+				if r, err := c.Report(t.Context(), block(n)); err != nil || r.Outcome != job.Later || r.Reason != fmt.Sprint(n) {
+					t.Errorf("report %d: %+v, %v", n, r, err)
+				}
+			})
+		}
+		callers.Wait()
+	})
+}
+
+func TestBlocksDoNotHoldUpOtherRequests(t *testing.T) {
+	var held chan struct{} // made inside the bubble
+	answer := func(ctx context.Context, r executortest.Request) (job.Reply, error) {
+		if r.Lane == job.BlockLane {
+			select {
+			case <-held:
+			case <-ctx.Done():
+			}
+		}
+		return job.Reply{Outcome: job.Done}, nil
+	}
+	run(t, &worker{}, func(d *executortest.Driver) { d.Answer, held = answer, make(chan struct{}) }, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
+		var caller sync.WaitGroup
+		caller.Go(func() { _, _ = c.Report(t.Context(), block(1)) })
+		synctest.Wait()
+		if _, err := c.Request(t.Context(), started(1)); err != nil {
+			t.Error(err)
+		}
+		close(held)
+		caller.Wait()
+	})
+}
+
+func TestLaterIsRepeatedWithBackOff(t *testing.T) {
+	tries := 0
+	answer := func(_ context.Context, r executortest.Request) (job.Reply, error) {
+		if _, ok := r.Message.(*job.ReceiverStarted); ok {
+			if tries++; tries < 5 {
+				return job.Reply{Outcome: job.Later}, nil
+			}
+		}
+		return job.Reply{Outcome: job.Done}, nil
+	}
+	run(t, &worker{}, func(d *executortest.Driver) { d.Answer = answer }, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
+		began := time.Now()
+		if r, err := c.Request(t.Context(), started(1)); err != nil || r.Outcome != job.Done {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if took := time.Since(began); took < 375*time.Millisecond || took > 750*time.Millisecond {
+			t.Errorf("four repetitions took %v, expected half to the whole of 50+100+200+400 ms", took)
+		}
+	})
+}
+
+// Rule 3: the old session's work has stopped, and what it asked for has failed, before the new one begins.
+func TestNewSessionFailsTheRequestsOfTheOldOne(t *testing.T) {
+	w := &worker{held: []id.Block{{Number: 1}}}
+	run(t, w, nil, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+		old := c.Session()
+		d.Down(true)
+		failed := make(chan error, 2)
+		go func() {
+			_, err := c.Request(t.Context(), started(1))
+			failed <- err
+		}()
+		go func() {
+			_, err := c.Report(t.Context(), block(1))
+			failed <- err
+		}()
+		synctest.Wait()
+		w.onBegin = func(id.Session) error {
+			for range 2 {
+				if err := <-failed; !errors.Is(err, control.ErrSessionOver) {
+					t.Errorf("request of the old session: %v, expected ErrSessionOver", err)
+				}
+			}
+			if _, err := c.Request(t.Context(), started(2)); !errors.Is(err, control.ErrSessionOver) {
+				t.Errorf("request between the sessions: %v, expected ErrSessionOver", err)
+			}
+			if n := len(executortest.Of[*job.Inventory](d)); n != 1 {
+				t.Errorf("%d inventories were sent before the old work had stopped", n)
+			}
+			return nil
+		}
+		d.End(store)
+		d.Down(false)
+		pass(2 * time.Second)
+		if c.Session() == old || len(w.sessions) != 2 {
+			t.Errorf("sessions %v began", w.sessions)
+		}
+		if got := instances(d); slices.Contains(got, 1) || slices.Contains(got, 2) {
+			t.Errorf("requests %v came, those of the old session among them", got)
+		}
+	})
+}
+
+func TestSessionThatCannotBeginIsPresentedAgain(t *testing.T) {
+	tries := 0
+	w := &worker{}
+	w.onBegin = func(id.Session) error {
+		if tries++; tries < 3 {
+			return errors.New("not yet")
+		}
+		return nil
+	}
+	run(t, w, nil, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
+		pass(time.Second)
+		if len(w.sessions) != 3 || w.sessions[0] != w.sessions[2] || c.Session() != w.sessions[0] || !c.Status().Linked {
+			t.Errorf("sessions presented: %v, status %+v", w.sessions, c.Status())
+		}
+	})
+}
+
+// Rule 5: inventories tell where copies are, in parts, before anything else; a broken stream starts them over.
+func TestInventoryComesInPartsAndStartsOver(t *testing.T) {
+	w := &worker{}
+	for n := range 5000 {
+		w.held = append(w.held, id.Block{Number: uint64(n + 1)})
+	}
+	parts := 0
+	answer := func(_ context.Context, r executortest.Request) (job.Reply, error) {
+		if inv, ok := r.Message.(*job.Inventory); ok {
+			if parts++; parts == 2 {
+				return job.Reply{}, errors.New("the stream breaks before")
+			}
+			return job.Reply{Outcome: job.Done, Delete: inv.Blocks[:1]}, nil
+		}
+		return job.Reply{Outcome: job.Done}, nil
+	}
+	run(t, w, func(d *executortest.Driver) { d.Answer = answer }, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+		if _, err := c.Request(t.Context(), started(1)); err != nil {
+			t.Error(err)
+		}
+		var shape []string
+		for _, inv := range executortest.Of[*job.Inventory](d) {
+			shape = append(shape, fmt.Sprint(len(inv.Blocks), inv.First, inv.Last))
+		}
+		if want := []string{"4096 true false", "4096 true false", "904 false true"}; !slices.Equal(shape, want) {
+			t.Errorf("inventory came as %v, expected %v", shape, want)
+		}
+		if len(w.deleted) != 3 || w.deleted[2].Number != 4097 {
+			t.Errorf("deleted %v", w.deleted)
+		}
+		d.Lead()
+		pass(time.Second)
+		if n := len(executortest.Of[*job.Inventory](d)); n != 3 {
+			t.Errorf("%d parts after a reconnect, expected no new inventory in the same session", n)
+		}
+	})
+}
+
+func TestEmptyInventoryIsOnePart(t *testing.T) {
+	run(t, &worker{}, nil, func(t *testing.T, d *executortest.Driver, _ *control.Control) {
+		inv := executortest.Of[*job.Inventory](d)
+		if len(inv) != 1 || !inv[0].First || !inv[0].Last {
+			t.Errorf("inventory came as %+v", inv)
+		}
+	})
+}
+
+func TestOrdersOfALowerEpochAreRefused(t *testing.T) { // rule 1
+	w := &worker{}
+	run(t, w, nil, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+		send := func(epoch id.Epoch) {
+			d.Send(store, &job.StopReceiver{Epoch: epoch})
+			d.Send(store, &job.StartReceiver{Epoch: epoch})
+			d.Send(store, &job.Progress{Epoch: epoch})
+			d.Send(store, &job.Batch{Authority: id.Authority{Epoch: epoch}})
+		}
+		send(5)
+		send(4)
+		d.Send(store, &job.Peers{})
+		send(5)
+		synctest.Wait()
+		if len(w.orders) != 9 || c.Status().Epoch != 5 {
+			t.Errorf("%d orders were passed on and the epoch is %d, expected 9 and 5", len(w.orders), c.Status().Epoch)
+		}
+	})
+}
+
+func TestWelcomeOfALowerEpochIsNotTaken(t *testing.T) { // rule 1
+	w := &worker{}
+	run(t, w, nil, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+		d.Send(store, &job.StopReceiver{Epoch: 3})
+		synctest.Wait()
+		d.Lead() // epoch 2: a driver that does not know that it was deposed
+		pass(10 * time.Second)
+		if c.Status().Linked {
+			t.Error("linked to a deposed driver")
+		}
+		d.Lead()
+		pass(2 * time.Second)
+		if !c.Status().Linked || c.Status().Epoch != 3 {
+			t.Errorf("status is %+v, expected a link of epoch 3", c.Status())
+		}
+	})
+}
+
+func TestRequestThatIsGivenUpIsNotSent(t *testing.T) {
+	run(t, &worker{}, nil, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+		d.Down(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		var caller sync.WaitGroup
+		caller.Go(func() {
+			if _, err := c.Request(ctx, started(1)); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		caller.Wait()
+		if n := c.Status().Queued; n != [job.Lanes]int{} {
+			t.Errorf("%v requests wait", n)
+		}
+		d.Down(false)
+		if _, err := c.Request(t.Context(), started(2)); err != nil {
+			t.Error(err)
+		}
+		if got := instances(d); !slices.Equal(got, []int{2}) {
+			t.Errorf("requests %v came", got)
+		}
+	})
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	run(t, &worker{}, nil, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+		d.Down(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		var callers sync.WaitGroup
+		for n := range 1100 {
+			callers.Go(func() { _, _ = c.Request(ctx, started(n)) })
+		}
+		synctest.Wait()
+		if n := c.Status().Queued[job.ControlLane]; n != 1024 {
+			t.Errorf("%d requests wait, expected 1024 and the others before the queue", n)
+		}
+		cancel()
+		callers.Wait()
+	})
+}
+
+func TestDialsBackOffAndStartAnewAfterASteadyLink(t *testing.T) {
+	var mu sync.Mutex
+	var dialled []time.Time
+	seen := func() []time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(dialled)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		d := executortest.NewDriver()
+		d.Down(true)
+		c := control.New(control.Config{
+			Dialer: dialer(func(ctx context.Context, h job.Hello) (job.Link, error) {
+				mu.Lock()
+				dialled = append(dialled, time.Now())
+				mu.Unlock()
+				return d.Dial(ctx, h)
+			}),
+			Hello: job.Hello{Store: store}, Handler: &worker{}, Logger: slog.New(slog.DiscardHandler),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		pass(10 * time.Second)
+		dials := seen()
+		for i := 1; i < len(dials); i++ {
+			gap := dials[i].Sub(dials[i-1])
+			if most := min(50*time.Millisecond<<(i-1), time.Second); gap > most || gap < most/2 {
+				t.Errorf("gap %d is %v, expected half to the whole of %v", i, gap, most)
+			}
+		}
+		d.Down(false)
+		pass(5 * time.Second)
+		last, n := time.Now(), len(seen())
+		d.Lead()
+		synctest.Wait()
+		pass(60 * time.Millisecond)
+		dials = seen()
+		if len(dials) != n+1 || dials[n].Sub(last) > 50*time.Millisecond {
+			t.Errorf("after a steady link the next dial came after %v", dials[len(dials)-1].Sub(last))
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type dialer func(ctx context.Context, h job.Hello) (job.Link, error)
+
+func (d dialer) Dial(ctx context.Context, h job.Hello) (job.Link, error) { return d(ctx, h) }
+
+func TestStoreOfAnotherClusterEndsRunAndIsNotTouched(t *testing.T) { // rule 2
+	d := executortest.NewDriver()
+	d.Cluster = "blue"
+	stamped := ""
+	c := control.New(control.Config{
+		Dialer: d, Hello: job.Hello{Store: store}, Handler: &worker{}, Logger: slog.New(slog.DiscardHandler),
+		Cluster: func() string { return "red" },
+		Stamp:   func(s string) error { stamped = s; return nil },
+	})
+	if err := c.Run(t.Context()); !errors.Is(err, control.ErrCluster) || stamped != "" {
+		t.Errorf("Run: %v, stamped %q; expected ErrCluster and no stamp", err, stamped)
+	}
+}
+
+func TestStoreWithoutClusterIsStamped(t *testing.T) { // rule 2
+	synctest.Test(t, func(t *testing.T) {
+		d := executortest.NewDriver()
+		d.Cluster = "blue"
+		own := ""
+		c := control.New(control.Config{
+			Dialer: d, Hello: job.Hello{Store: store}, Handler: &worker{}, Logger: slog.New(slog.DiscardHandler),
+			Cluster: func() string { return own },
+			Stamp:   func(s string) error { own = s; return nil },
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		synctest.Wait()
+		if own != "blue" {
+			t.Errorf("stamped %q", own)
+		}
+		cancel()
+		<-done
+	})
+}
