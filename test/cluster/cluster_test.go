@@ -44,8 +44,11 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "raftstream")
-	build := exec.Command("go", "build", "-o", binary, "github.com/raftstream/raftstream/cmd/node")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	args := []string{"build", "-o", binary}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "github.com/raftstream/raftstream/cmd/node")...)
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build the node:", err)
@@ -140,10 +143,25 @@ func (c *cluster) close() {
 		if n.proc != nil {
 			n.proc.Stop(5 * time.Second)
 		}
+		c.scan(n)
 	}
 	if c.t.Failed() {
 		for _, n := range c.nodes {
 			c.t.Logf("end of the log of %s:\n%s", n.name, tail(filepath.Join(c.dir, n.name+".log"), 60))
+		}
+	}
+}
+
+// scan fails the test for what must never stand in a node's log.
+func (c *cluster) scan(n *node) {
+	b, err := os.ReadFile(filepath.Join(c.dir, n.name+".log"))
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
+		if bytes.Contains(b, []byte(bad)) {
+			c.t.Errorf("the log of %s holds %q", n.name, bad)
 		}
 	}
 }
