@@ -109,7 +109,8 @@ func settings(c Config) *memberlist.Config {
 // Members gives copies of all members, this node among them, in order of name.
 func (g *Gossip) Members() []Member { return g.members.list() }
 
-// Changed is closed at the next change of the members. Take it before Members.
+// Changed is closed at the next change of the members; only that one turns suspect is not a change, since it is found
+// by asking. Take it before Members.
 func (g *Gossip) Changed() <-chan struct{} { return g.members.wait() }
 
 // Addr gives the address that others reach this node's gossip at.
