@@ -73,6 +73,7 @@ const (
 type watch struct {
 	members *raftstreamv1.ListMembersReply
 	app     *raftstreamv1.App
+	index   uint64 // Raft index that app was read at, while the victim was away
 	phase   phase
 	victim  *demoNode
 	killed  time.Time
@@ -84,8 +85,9 @@ type watch struct {
 
 // Times of the story.
 const (
-	runTime  = 90 * time.Second // at most, from the first line to the last acknowledgement
-	awayTime = 3 * time.Second  // how long the dead node stays away
+	runTime     = 90 * time.Second       // at most, from the first line to the last acknowledgement
+	awayTime    = 3 * time.Second        // how long the dead node stays away
+	appliedTime = 200 * time.Millisecond // of asking it for its copy of the ledger
 )
 
 // run feeds the text, kills the leader half-way, starts it again and returns when every line is acknowledged.
@@ -102,7 +104,7 @@ func (d *demo) run(ctx context.Context) error {
 			return err
 		}
 		d.look(ctx, w)
-		if err := d.act(w); err != nil {
+		if err := d.act(ctx, w); err != nil {
 			return err
 		}
 		d.show(w)
@@ -138,6 +140,9 @@ func (d *demo) look(ctx context.Context, w *watch) {
 	}
 	if a, err := d.client.GetApp(ctx, &raftstreamv1.GetAppRequest{Name: demoName}); err == nil {
 		w.app = a.GetApp()
+		if w.phase < restarted {
+			w.index = a.GetRaftIndex()
+		}
 	}
 	acked, now := d.feeder.ingester.Acked(), time.Now()
 	if span := now.Sub(w.rated).Seconds(); span >= 1 {
@@ -149,7 +154,7 @@ func (d *demo) look(ctx context.Context, w *watch) {
 func (w *watch) enter(p phase) { w.phase, w.since = p, time.Now() }
 
 // act moves the story on.
-func (d *demo) act(w *watch) error {
+func (d *demo) act(ctx context.Context, w *watch) error {
 	if d.flags.noKill || w.members == nil || w.app == nil {
 		return nil
 	}
@@ -189,12 +194,28 @@ func (d *demo) act(w *watch) error {
 		d.screen.event("%s started again: process %d", w.victim.name, w.victim.cmd.Process.Pid)
 		w.enter(restarted)
 	case restarted:
-		if alive(w.members) == len(d.cluster.nodes) {
-			d.screen.event("%s is back in the cluster", w.victim.name)
+		if applied := d.applied(ctx, w.victim); applied >= w.index {
+			d.screen.event("%s is back: it has applied the ledger up to index %d", w.victim.name, applied)
 			w.enter(takenBack)
 		}
 	}
 	return nil
+}
+
+// applied asks one node how far its copy of the ledger is, 0 as long as it does not answer.
+func (d *demo) applied(ctx context.Context, n *demoNode) uint64 {
+	ctx, cancel := context.WithTimeout(ctx, appliedTime)
+	defer cancel()
+	c, err := client.Dial([]string{n.addr()})
+	if err != nil {
+		return 0
+	}
+	defer c.Close() // nothing is left to be sent on it
+	reply, err := c.GetLedger(ctx)
+	if err != nil {
+		return 0
+	}
+	return reply.GetAppliedIndex()
 }
 
 func (d *demo) killLeader(w *watch, leader string) error {
