@@ -90,10 +90,13 @@ func (e *env) demo(ctx context.Context, g *globals, f *demoFlags) (err error) {
 		{"stop word count", d.stop},
 		{"compare", d.compare},
 	}
-	defer func() { d.close(err != nil) }()
+	defer func() { d.close(err != nil && ctx.Err() == nil) }()
 	for _, s := range steps {
 		if err := s.do(ctx); err != nil {
 			d.screen.wipe()
+			if ctx.Err() != nil {
+				return errInterrupted
+			}
 			return fmt.Errorf("demo: %s: %w", s.what, err)
 		}
 	}
@@ -258,6 +261,9 @@ func (d *demo) compare(context.Context) error {
 	return nil
 }
 
+// errInterrupted ends a demo that was told to end.
+var errInterrupted = errors.New("demo: interrupted")
+
 // errWrongCount is the demo's own failure: its reason is the verdict, which is printed.
 var errWrongCount = errors.New("words were lost or counted twice")
 
@@ -283,7 +289,7 @@ func (e *env) demoVerdict(g *globals, d *demo) error {
 	return nil
 }
 
-// close ends what is left of the demo. The directory stays when it is asked for, or when it shows why the demo failed.
+// close ends what is left of the demo. The directory stays when that is asked for, or when it shows why the demo failed.
 func (d *demo) close(failed bool) {
 	if d.feeder != nil {
 		d.feeder.cancel()
@@ -296,7 +302,7 @@ func (d *demo) close(failed bool) {
 	}
 	switch {
 	case d.dir == "":
-	case d.flags.keep || failed || !d.verdict.good():
+	case d.flags.keep || failed || !d.verdict.good(): // what it shows is worth a look
 		d.screen.event("data, logs and results are in %s", d.dir)
 	default:
 		if err := os.RemoveAll(d.dir); err != nil {

@@ -116,7 +116,7 @@ func (d *demo) run(ctx context.Context) error {
 			fed = true
 			d.screen.event("all %s lines are acknowledged", grouped(int64(len(d.lines))))
 		case <-ctx.Done():
-			return fmt.Errorf("not done within %v: %w", runTime, ctx.Err())
+			return fmt.Errorf("not done (%v is the limit): %w", runTime, ctx.Err())
 		case <-time.After(lookEvery):
 		}
 	}
