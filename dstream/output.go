@@ -16,7 +16,6 @@ import (
 type output struct {
 	name   string
 	stream id.Stream
-	at     string // the caller's file:line
 }
 
 func (o output) Name() string      { return o.name }
@@ -29,8 +28,8 @@ func (s *DStream[T]) output(op string) output {
 	if c.sealed {
 		panic("dstream: " + op + " at " + caller() + ": the graph is built already; outputs are made in the build function only")
 	}
-	o := output{name: op + "-" + strconv.Itoa(len(c.outputs)), stream: s.id, at: caller()}
-	c.plan.Outputs = append(c.plan.Outputs, plan.Output{Stream: s.id, Operator: op, Name: o.name, At: o.at})
+	o := output{name: op + "-" + strconv.Itoa(len(c.outputs)), stream: s.id}
+	c.plan.Outputs = append(c.plan.Outputs, plan.Output{Stream: s.id, Operator: op, Name: o.name, At: caller()})
 	return o
 }
 
@@ -65,7 +64,7 @@ type foreach[T any] struct {
 func (o foreach[T]) Run(t dataset.Task, d dataset.Dataset, part int) []byte {
 	n := node[T](t, d)
 	if err := o.f(t.Context(), o.partition(t, d, part), n.Seq(t, part)); err != nil {
-		t.Fail(fmt.Errorf("%s (%s), partition %d: %w", o.name, o.at, part, err))
+		t.Fail(fmt.Errorf("%s, partition %d: %w", o.name, part, err))
 	}
 	return nil
 }

@@ -398,5 +398,5 @@ func TestForeachPartitionKnowsItsPartition(t *testing.T) {
 		t.Errorf("got %+v, sum %d", got, sum)
 	}
 	err := runOutput(t, app, dataset.Batch{App: 1, Time: 1000}, blocksOf(t, 1000, []int{-1}))
-	says(t, err, "foreachPartition-0 (dstream/output_test.go:", "partition 0: negative")
+	says(t, err, "foreachPartition-0, partition 0: negative")
 }

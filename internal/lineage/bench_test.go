@@ -100,3 +100,23 @@ func handLoop(b *testing.B, c *codec.Codec[string], data []byte) {
 		}
 	}
 }
+
+// TestRecordsAreNotBoxed counts allocations of the fused path: a few per partition and per growth of the table, none
+// per record.
+func TestRecordsAreNotBoxed(t *testing.T) {
+	lines, words := block(t, 1000)
+	var e lineagetest.Engine
+	s := scope()
+	n := given(t, &e, s, lines)
+	ones := lineage.Map(s, lineage.FlatMap(s, n, strings.FieldsSeq), func(w string) pair[string, int64] { return pair[string, int64]{w, 1} })
+	counts := lineage.CombineByKey(s, ones, keyed[string, int64, int64](t), sum[int64](), 1)
+	allocs := testing.AllocsPerRun(2, func() {
+		if err := e.Try(counts, func(task dataset.Task) { drain(counts, task, 0) }); err != nil {
+			t.Fatal(err)
+		}
+	})
+	// strings.FieldsSeq makes one function per line.
+	if most := float64(len(lines) + words/100); allocs > most {
+		t.Errorf("%v allocations for %d words in %d lines, expected at most %v", allocs, words, len(lines), most)
+	}
+}
