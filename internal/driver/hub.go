@@ -41,7 +41,7 @@ type Hub struct {
 	mu      sync.Mutex
 	tenure  *tenure // nil: not leading
 	number  uint64  // of the last connection
-	conns   map[id.Store]*conn
+	conns   map[id.Session]*conn
 	lost    map[id.Session]Loss
 	changed chan struct{}
 }
@@ -110,16 +110,19 @@ func (h *Hub) connect(t *tenure, store id.Store, w job.Welcome) (job.Link, error
 	if h.tenure != t {
 		return nil, &job.NotLeaderError{}
 	}
-	old, connected := h.conns[store]
-	if connected && old.welcome.Session > w.Session {
-		return nil, fmt.Errorf("%w: session %d of store %s is over, session %d is connected", ErrRefused, w.Session, store, old.welcome.Session)
-	}
-	if connected {
+	for session, old := range h.conns {
+		switch {
+		case old.store != store:
+			continue
+		case session > w.Session:
+			return nil, fmt.Errorf("%w: session %d of store %s is over, session %d is connected", ErrRefused, w.Session, store, session)
+		}
 		old.shut()
+		delete(h.conns, session)
 	}
 	h.number++
 	c := newConn(h, t, h.number, store, w)
-	h.conns[store] = c
+	h.conns[w.Session] = c
 	delete(h.lost, w.Session)
 	h.broadcast()
 	return &link{c}, nil
@@ -129,12 +132,10 @@ func (h *Hub) connect(t *tenure, store id.Store, w job.Welcome) (job.Link, error
 func (h *Hub) All() []Connection {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	conns := slices.SortedFunc(maps.Values(h.conns), func(a, b *conn) int {
-		return int(min(max(int64(a.welcome.Session)-int64(b.welcome.Session), -1), 1))
-	})
-	all := make([]Connection, len(conns))
-	for i, c := range conns {
-		all[i] = c
+	sessions := slices.Sorted(maps.Keys(h.conns))
+	all := make([]Connection, len(sessions))
+	for i, session := range sessions {
+		all[i] = h.conns[session]
 	}
 	return all
 }
@@ -143,12 +144,11 @@ func (h *Hub) All() []Connection {
 func (h *Hub) Of(s id.Session) (Connection, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, c := range h.conns {
-		if c.welcome.Session == s {
-			return c, true
-		}
+	c, ok := h.conns[s]
+	if !ok {
+		return nil, false
 	}
-	return nil, false
+	return c, true
 }
 
 // Lost says since when a session has no connection: it was lost, or this leadership never had one.
@@ -176,7 +176,7 @@ func (h *Hub) open(t *tenure) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tenure = t
-	h.conns = make(map[id.Store]*conn)
+	h.conns = make(map[id.Session]*conn)
 	h.lost = make(map[id.Session]Loss)
 	h.broadcast()
 }
@@ -200,10 +200,10 @@ func (h *Hub) disconnect(c *conn, gone bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c.shut()
-	if h.tenure != c.tenure || h.conns[c.store] != c {
+	if h.tenure != c.tenure || h.conns[c.welcome.Session] != c {
 		return
 	}
-	delete(h.conns, c.store)
+	delete(h.conns, c.welcome.Session)
 	h.prune()
 	h.lost[c.welcome.Session] = Loss{Since: time.Now(), Gone: gone}
 	h.broadcast()

@@ -82,6 +82,26 @@ func TestBatchesAreCleanedWhenNoLaterOneNeedsThem(t *testing.T) {
 	})
 }
 
+// Spark's JobGeneratorSuite, SPARK-6222: the blocks of a batch that does not finish stay known, whatever comes after it.
+func TestBlocksOfABatchThatDoesNotFinishStay(t *testing.T) {
+	start(t, 1000, func(s *stage) {
+		s.batch(1)
+		s.batch(2)
+		for n := uint64(3); n <= 10; n++ {
+			s.executor.Add(id.Block{App: s.app, Instance: s.instance, Number: n}, 1)
+			at := s.zero + id.Time(n*1000)
+			s.Must(&fsm.BlocksAllocated{App: s.app, From: at, To: at})
+		}
+		time.Sleep(time.Minute)
+		if a := s.Rig.App(s.app); a.Cleaned != s.zero+1000 || a.Completed != s.zero+2000 {
+			t.Errorf("cleaned up to %d, completed up to %d", a.Cleaned, a.Completed)
+		}
+		if got := len(s.View().Input(s.app, s.zero+3000, 0)); got != 1 {
+			t.Errorf("batch 3 has %d blocks, expected 1", got)
+		}
+	})
+}
+
 func TestProgressIsToldAfterEveryConnectAndOnChangeOnly(t *testing.T) {
 	start(t, 1000, func(s *stage) {
 		s.batch(1)

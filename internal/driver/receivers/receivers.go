@@ -72,13 +72,12 @@ type turn struct {
 func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
 	again := driver.Idle
 	commands := make(map[key]fsm.Command)
-	all := everyReceiver(v)
 	now := time.Now()
 	for a := range v.Apps() {
 		if a.State == fsm.Stopped {
 			continue
 		}
-		again = min(again, t.schedule(v, a, all, now, commands))
+		again = min(again, t.schedule(v, a, now, commands))
 		if !t.order(v, a) {
 			again = min(again, driver.Soon)
 		}
@@ -93,7 +92,7 @@ func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
 }
 
 // schedule grants instances to the receivers of a running application that have none (rule 4).
-func (t *turn) schedule(v fsm.View, a *fsm.App, all []*tracker.Receiver, now time.Time, commands map[key]fsm.Command) time.Duration {
+func (t *turn) schedule(v fsm.View, a *fsm.App, now time.Time, commands map[key]fsm.Command) time.Duration {
 	again := driver.Idle
 	if a.State != fsm.Running {
 		return again
@@ -124,8 +123,11 @@ func (t *turn) schedule(v fsm.View, a *fsm.App, all []*tracker.Receiver, now tim
 	for i, candidates := range tracker.ScheduleReceivers(fresh, executors) {
 		grant(fresh[i], candidates)
 	}
-	for _, r := range idle {
-		grant(r, tracker.RescheduleReceiver(r, all, executors))
+	if len(idle) > 0 {
+		all := everyReceiver(v)
+		for _, r := range idle {
+			grant(r, tracker.RescheduleReceiver(r, all, executors))
+		}
 	}
 	return again
 }
