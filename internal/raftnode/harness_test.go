@@ -212,4 +212,3 @@ func bubble(t *testing.T, f func(t *testing.T, c *cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(t, newCluster(t)) })
 }
-
