@@ -44,12 +44,14 @@ func (e *env) stop(ctx context.Context, g *globals, name string, now, untilStopp
 		if err != nil {
 			return fmt.Errorf("stop %s: %w", name, err)
 		}
-		message := "stopping"
 		if untilStopped {
 			if err := awaitStopped(ctx, c, reply.GetId()); err != nil {
 				return fmt.Errorf("stop %s: %w", name, err)
 			}
-			message = "stopped"
+		}
+		message := "stop is committed"
+		if app, err := c.GetApp(ctx, &raftstreamv1.GetAppRequest{Id: reply.GetId()}); err == nil { // else the stop stands all the same
+			message = appOf(app.GetApp()).State
 		}
 		if reply.GetMessage() != "" {
 			message += ": " + reply.GetMessage()
