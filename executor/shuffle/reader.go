@@ -161,6 +161,9 @@ func (in *reading) run(ctx context.Context, s *stream) error {
 
 // next gives the bucket of one map partition.
 func (in *reading) next(ctx context.Context, holder id.Session, part int) (dataset.Chunk, error) {
+	if ctx.Err() != nil {
+		return dataset.Chunk{}, context.Cause(ctx)
+	}
 	if holder == in.self {
 		rows, ok := in.Store.Get(&in.fetch, part)
 		if !ok {

@@ -1,0 +1,512 @@
+package task_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/raftstream/raftstream/executor/executortest"
+	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/executor/task"
+	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// shuffles keeps buckets of one executor; err is what Put and Read answer.
+type shuffles struct {
+	mu   sync.Mutex
+	rows map[int][]dataset.Rows
+	err  error
+}
+
+func (s *shuffles) Put(_ context.Context, _ *job.Launch, part int, rows []dataset.Rows) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	s.rows[part] = rows
+	return nil
+}
+
+func (s *shuffles) Read(_ context.Context, f job.Fetch, holders []id.Session, yield func(dataset.Chunk) bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for part := range holders {
+		if s.err != nil {
+			return s.err
+		}
+		if !yield(dataset.Chunk{Rows: s.rows[part][f.Reducer]}) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// texts are blocks by number.
+type texts map[uint64]string
+
+func (b texts) Read(_ context.Context, x *job.Block) ([]byte, error) {
+	if s, ok := b[x.ID.Number]; ok {
+		return []byte(s), nil
+	}
+	return nil, &job.TaskError{Fault: job.MissingFault, Block: x.ID, Text: "nobody has it"}
+}
+
+type bench struct {
+	*task.Runner
+	graph    *executortest.WordCount
+	shuffles *shuffles
+}
+
+func newBench(t *testing.T, slots int, graph *executortest.WordCount) *bench {
+	b := &bench{graph: graph, shuffles: &shuffles{rows: map[int][]dataset.Rows{}}}
+	b.Runner = task.New(task.Config{
+		Slots: slots, Graph: func(job.App) (dataset.App, error) { return graph.App(), nil },
+		Blocks: texts{1: "a b", 2: "b c", 3: "c"}, Shuffles: b.shuffles, Logger: slog.New(slog.DiscardHandler),
+	})
+	b.Open(1)
+	t.Cleanup(func() {
+		if err := b.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// launch makes a launch of the map side for n blocks, or of the output.
+func (b *bench) launch(kind job.Kind, blocks int, parts ...int) *job.Launch {
+	l := &job.Launch{
+		Authority: id.Authority{Epoch: 1, Office: 5, Attempt: 6}, App: job.App{ID: 7, Name: "words"}, Time: 1000, Kind: kind, Parts: parts, Try: 1,
+	}
+	in := job.Input{Stream: 0, Time: 1000}
+	for n := range blocks {
+		in.Blocks = append(in.Blocks, job.Block{ID: id.Block{App: 7, Instance: 3, Number: uint64(n + 1)}})
+	}
+	l.Inputs = []job.Input{in}
+	root, _, _ := b.graph.Dataset(1, 1000, sources(blocks))
+	l.Lineage = job.Lineage(root)
+	l.Shuffle = root.Deps()[0].Shuffle.ID()
+	l.Dataset = root.Deps()[0].On.ID()
+	if kind == job.OutputTasks {
+		l.Dataset = root.ID()
+		l.MapOutputs = []job.MapOutput{{Shuffle: l.Shuffle, Holders: make([]id.Session, blocks)}}
+	}
+	return l
+}
+
+type sources int
+
+func (n sources) Partitions(id.Stream, id.Time) int { return int(n) }
+
+func (b *bench) run(t *testing.T, l *job.Launch) []job.TaskResult {
+	t.Helper()
+	res, err := b.Launch(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Tasks) != len(l.Parts) {
+		t.Fatalf("%d results for %d partitions", len(res.Tasks), len(l.Parts))
+	}
+	for i, r := range res.Tasks {
+		if r.Part != l.Parts[i] {
+			t.Fatalf("result %d is of partition %d, expected %d", i, r.Part, l.Parts[i])
+		}
+	}
+	return res.Tasks
+}
+
+func fault(r job.TaskResult) job.Fault {
+	if r.Err == nil {
+		return 0
+	}
+	return r.Err.Fault
+}
+
+func TestMapAndOutputTasksRun(t *testing.T) {
+	b := newBench(t, 2, &executortest.WordCount{Reducers: 2, Depth: 1})
+	for _, r := range b.run(t, b.launch(job.MapTasks, 3, 2, 0, 1)) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	var all string
+	for _, r := range b.run(t, b.launch(job.OutputTasks, 3, 0, 1)) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		all += string(r.Receipt)
+	}
+	for _, want := range []string{`"a":1`, `"b":2`, `"c":2`} {
+		if !strings.Contains(all, want) {
+			t.Errorf("receipts are %s, expected %s in them", all, want)
+		}
+	}
+}
+
+func TestHowATaskEndsDecidesItsFault(t *testing.T) {
+	fetch := &job.TaskError{Fault: job.FetchFault, Text: "lost", MapParts: []int{1}}
+	tests := []struct {
+		name string
+		user func(t dataset.Task)
+		want job.Fault
+		text string
+	}{
+		{"well", func(dataset.Task) {}, 0, ""},
+		{"panic", func(dataset.Task) { panic("boom") }, job.UserFault, "boom"},
+		{"panic of an error", func(dataset.Task) { panic(errors.New("bad")) }, job.UserFault, "bad"},
+		{"runtime error", func(dataset.Task) { var m map[string]int; m["a"]++ }, job.UserFault, "nil map"},
+		{"goexit", func(dataset.Task) { runtime.Goexit() }, job.UserFault, "Goexit"},
+		{"user error", func(t dataset.Task) { t.Fail(errors.New("no such table")) }, job.UserFault, "no such table"},
+		{"fault of the engine", func(t dataset.Task) { t.Fail(fetch) }, job.FetchFault, "lost"},
+		{"wrapped fault", func(t dataset.Task) { t.Fail(fmt.Errorf("read: %w", fetch)) }, job.FetchFault, "lost"},
+		{"failure that user code recovers", func(t dataset.Task) {
+			defer func() { _ = recover() }()
+			t.Fail(fetch)
+		}, job.FetchFault, "lost"},
+		{"failure that user code hides behind a panic", func(t dataset.Task) {
+			defer func() { panic(fmt.Sprint("boom after ", recover() != nil)) }()
+			t.Fail(fetch)
+		}, job.FetchFault, "lost"},
+		{"endless text", func(dataset.Task) { panic(strings.Repeat("x", 1<<20)) }, job.UserFault, "xxx"},
+		{"block beyond the input", func(t dataset.Task) { t.Block(0, 1000, 3) }, job.MismatchFault, "3 blocks"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, 2, &executortest.WordCount{Reducers: 2, Depth: 1, OnMap: func(t dataset.Task, _ dataset.ShuffleID, part int) {
+				if part == 1 {
+					tt.user(t)
+				}
+			}})
+			res := b.run(t, b.launch(job.MapTasks, 3, 0, 1, 2))
+			if fault(res[0]) != 0 || fault(res[2]) != 0 {
+				t.Errorf("other tasks failed: %v, %v", res[0].Err, res[2].Err)
+			}
+			if got := fault(res[1]); got != tt.want {
+				t.Fatalf("fault %d (%v), expected %d", got, res[1].Err, tt.want)
+			}
+			if e := res[1].Err; e != nil && (!strings.Contains(e.Text, tt.text) || len(e.Text) > 4096) {
+				t.Errorf("text of %d bytes %.100q, expected %q in it", len(e.Text), e.Text, tt.text)
+			}
+			if _, kept := b.shuffles.rows[1]; kept != (tt.want == 0) {
+				t.Errorf("buckets kept: %v", kept)
+			}
+		})
+	}
+}
+
+func TestPanicNamesOperatorAndPlace(t *testing.T) {
+	b := newBench(t, 1, &executortest.WordCount{Reducers: 1, Depth: 1, OnMap: func(dataset.Task, dataset.ShuffleID, int) { executortest.Panic("boom") }})
+	e := b.run(t, b.launch(job.MapTasks, 1, 0))[0].Err
+	if e == nil || e.Operator != "flatMap" || !strings.HasPrefix(e.At, "wordcount.go:") {
+		t.Errorf("error is %+v", e)
+	}
+}
+
+func TestErrorOfAnOutputNamesIt(t *testing.T) {
+	b := newBench(t, 1, &executortest.WordCount{Reducers: 1, Depth: 1, OnOutput: func(t dataset.Task, _, _ int) { t.Fail(errors.New("disk is full")) }})
+	e := b.run(t, b.launch(job.OutputTasks, 0, 0))[0].Err
+	if e == nil || e.Fault != job.UserFault || e.Operator != "collect" || e.At != "wordcount.go:1" {
+		t.Errorf("error is %+v", e)
+	}
+}
+
+func TestLaunchThatDoesNotFitIsRefused(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(l *job.Launch)
+		text  string
+	}{
+		{"lineage", func(l *job.Launch) { l.Lineage++ }, "not pure"},
+		{"output", func(l *job.Launch) { l.Output = 3 }, "output 3"},
+		{"dataset", func(l *job.Launch) { l.Dataset.Sub = 9 }, "dataset"},
+		{"shuffle", func(l *job.Launch) { l.Shuffle.Dep = 4 }, "shuffle"},
+		{"kind", func(l *job.Launch) { l.Kind = 99 }, "kind 99"},
+		{"partition", func(l *job.Launch) { l.Parts = []int{0, 5} }, "partition 5"},
+		{"negative partition", func(l *job.Launch) { l.Parts = []int{-1} }, "partition -1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, 1, &executortest.WordCount{Reducers: 1, Depth: 1})
+			l := b.launch(job.MapTasks, 2, 0, 1)
+			tt.spoil(l)
+			for _, r := range b.run(t, l) {
+				if fault(r) != job.MismatchFault || !strings.Contains(r.Err.Text, tt.text) {
+					t.Errorf("partition %d: %v, expected a mismatch that says %q", r.Part, r.Err, tt.text)
+				}
+			}
+		})
+	}
+}
+
+func TestFullAndFencedBucketsAreNoUserErrors(t *testing.T) { // rule 8
+	for err, want := range map[error]job.Fault{job.ErrFull: job.LostFault, job.ErrFenced: job.FencedFault} {
+		b := newBench(t, 1, &executortest.WordCount{Reducers: 1, Depth: 1})
+		b.shuffles.err = fmt.Errorf("put: %w", err)
+		if r := b.run(t, b.launch(job.MapTasks, 1, 0))[0]; fault(r) != want {
+			t.Errorf("%v: fault is %v, expected %d", err, r.Err, want)
+		}
+	}
+}
+
+func TestOlderAuthorityIsRefused(t *testing.T) { // rules 1 and 6
+	b := newBench(t, 1, &executortest.WordCount{Reducers: 1, Depth: 1})
+	try := func(office id.Office, attempt id.Attempt, at id.Time) job.Fault {
+		l := b.launch(job.MapTasks, 1, 0)
+		root, _, _ := b.graph.Dataset(1, at, sources(1))
+		l.Authority.Office, l.Authority.Attempt, l.Time = office, attempt, at
+		l.Inputs[0].Time, l.Lineage = at, job.Lineage(root)
+		l.Shuffle, l.Dataset = root.Deps()[0].Shuffle.ID(), root.Deps()[0].On.ID()
+		return fault(b.run(t, l)[0])
+	}
+	steps := []struct {
+		name    string
+		office  id.Office
+		attempt id.Attempt
+		at      id.Time
+		want    job.Fault
+	}{
+		{"first", 5, 6, 1000, 0},
+		{"same again", 5, 6, 1000, 0},
+		{"newer attempt", 5, 9, 1000, 0},
+		{"older attempt", 5, 6, 1000, job.FencedFault},
+		{"another batch has its own attempts", 5, 7, 2000, 0},
+		{"newer office", 8, 9, 1000, 0},
+		{"older office, any batch", 5, 20, 3000, job.FencedFault},
+	}
+	for _, s := range steps {
+		if got := try(s.office, s.attempt, s.at); got != s.want {
+			t.Errorf("%s: fault %d, expected %d", s.name, got, s.want)
+		}
+	}
+	b.Completed(7, 1000)
+	if try(8, 30, 1000) != job.FencedFault || try(8, 30, 2000) != 0 {
+		t.Error("the completed batch alone should be refused")
+	}
+	b.Ended(7)
+	if try(9, 40, 4000) != job.FencedFault {
+		t.Error("a launch of an application that has ended was taken")
+	}
+}
+
+// wait makes a graph whose first map task reports its context's end.
+func waiting() (graph *executortest.WordCount, began chan struct{}, cause chan error) {
+	began, cause = make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	return &executortest.WordCount{Reducers: 1, Depth: 1, OnMap: func(t dataset.Task, _ dataset.ShuffleID, _ int) {
+		once.Do(func() {
+			close(began)
+			<-t.Context().Done()
+			cause <- context.Cause(t.Context())
+		})
+	}}, began, cause
+}
+
+func TestWhatSupersedesARunningLaunchCancelsIt(t *testing.T) { // rules 1, 3 and 6
+	tests := []struct {
+		name string
+		do   func(t *testing.T, b *bench)
+		want job.Fault
+	}{
+		{"newer attempt", func(t *testing.T, b *bench) {
+			l := b.launch(job.MapTasks, 1, 0)
+			l.Authority.Attempt = 9
+			if f := fault(b.run(t, l)[0]); f != 0 {
+				t.Errorf("the newer attempt failed: %d", f)
+			}
+		}, job.FencedFault},
+		{"newer office, other batch", func(t *testing.T, b *bench) {
+			l := b.launch(job.MapTasks, 1, 0)
+			l.Authority.Office, l.Time = 9, 9000
+			b.run(t, l)
+		}, job.FencedFault},
+		{"completion", func(_ *testing.T, b *bench) { b.Completed(7, 1000) }, job.FencedFault},
+		{"end of the application", func(_ *testing.T, b *bench) { b.Ended(7) }, job.FencedFault},
+		{"end of the session", func(t *testing.T, b *bench) {
+			if err := b.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}, job.LostFault},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			graph, began, cause := waiting()
+			b := newBench(t, 2, graph)
+			done := make(chan job.TaskResult, 1)
+			go func() {
+				res, _ := b.Launch(context.Background(), b.launch(job.MapTasks, 1, 0))
+				done <- res.Tasks[0]
+			}()
+			<-began
+			tt.do(t, b)
+			if err := <-cause; err == nil {
+				t.Error("the task's context gives no reason")
+			}
+			if r := <-done; fault(r) != tt.want { // although the task itself ended well
+				t.Errorf("result is %v, expected fault %d", r.Err, tt.want)
+			}
+		})
+	}
+}
+
+func TestCallerThatGivesUpCancelsItsLaunch(t *testing.T) {
+	graph, began, cause := waiting()
+	b := newBench(t, 1, graph)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan *job.LaunchResult, 1)
+	go func() {
+		res, _ := b.Launch(ctx, b.launch(job.MapTasks, 3, 0, 1, 2))
+		done <- res
+	}()
+	<-began
+	cancel()
+	<-cause
+	for _, r := range (<-done).Tasks {
+		if fault(r) != job.LostFault {
+			t.Errorf("partition %d: %v, expected it lost, not failed", r.Part, r.Err)
+		}
+	}
+}
+
+func TestWithoutSessionNothingRuns(t *testing.T) { // rule 3
+	b := newBench(t, 1, &executortest.WordCount{Reducers: 1, Depth: 1})
+	if err := b.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.run(t, b.launch(job.MapTasks, 1, 0))[0]; fault(r) != job.LostFault {
+		t.Errorf("result is %v, expected it lost", r.Err)
+	}
+	b.Open(2)
+	if r := b.run(t, b.launch(job.MapTasks, 1, 0))[0]; r.Err != nil {
+		t.Error(r.Err)
+	}
+}
+
+func TestStopGivesUpOnUserCodeThatDoesNotEnd(t *testing.T) {
+	began, open := make(chan struct{}), make(chan struct{})
+	b := newBench(t, 1, &executortest.WordCount{Reducers: 1, Depth: 1, OnMap: func(dataset.Task, dataset.ShuffleID, int) {
+		close(began)
+		<-open
+	}})
+	done := make(chan job.TaskResult, 1)
+	go func() {
+		res, _ := b.Launch(context.Background(), b.launch(job.MapTasks, 1, 0))
+		done <- res.Tasks[0]
+	}()
+	<-began
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errors.New("out of patience"))
+	if err := b.Stop(ctx); err == nil || !strings.Contains(err.Error(), "out of patience") {
+		t.Errorf("Stop: %v", err)
+	}
+	close(open)
+	if r := <-done; fault(r) != job.LostFault {
+		t.Errorf("the task that was left behind had an effect: %v", r.Err)
+	}
+}
+
+func TestSlotsBoundTasksOfAllLaunches(t *testing.T) {
+	var running, most atomic.Int64
+	b := newBench(t, 3, &executortest.WordCount{Reducers: 1, Depth: 1, Empty: 40, OnMap: func(dataset.Task, dataset.ShuffleID, int) {
+		n := running.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		runtime.Gosched()
+		running.Add(-1)
+	}})
+	var parts []int
+	for p := range 40 {
+		parts = append(parts, p)
+	}
+	var launches sync.WaitGroup
+	for range 4 {
+		launches.Go(func() {
+			if _, err := b.Launch(context.Background(), b.launch(job.MapTasks, 0, parts...)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	launches.Wait()
+	if m := most.Load(); m > 3 || m == 0 {
+		t.Errorf("up to %d tasks ran at a time, expected 3", m)
+	}
+	if n := b.Running(); n != 0 {
+		t.Errorf("%d slots are held", n)
+	}
+}
+
+// peersOf answers Get from texts by peer name.
+type peersOf struct {
+	job.Executors
+	has map[string][]byte
+}
+
+func (p peersOf) Get(_ context.Context, to job.Peer, b id.Block) (job.BlockData, error) {
+	if data, ok := p.has[to.Name]; ok {
+		return job.BlockData{ID: b, Data: data}, nil
+	}
+	return job.BlockData{}, job.ErrNoBlock
+}
+
+func TestBlockIsReadWhereItIsUndamaged(t *testing.T) { // rule 8, invariant 12
+	good, bad := []byte("good data"), []byte("bad! data")
+	tests := []struct {
+		name  string
+		local []byte
+		peers map[string][]byte
+		found bool
+		text  []string
+	}{
+		{"here", good, nil, true, nil},
+		{"on a peer", nil, map[string][]byte{"p2": good}, true, nil},
+		{"here damaged", bad, map[string][]byte{"p1": good}, true, nil},
+		{"first peer damaged", nil, map[string][]byte{"p1": bad, "p2": good}, true, nil},
+		{"cut short", nil, map[string][]byte{"p1": good[:4]}, false, []string{"4 bytes, expected 9"}},
+		{"nowhere", nil, nil, false, []string{"p1: block not held", "s3: no open session"}},
+		{"damaged everywhere", bad, map[string][]byte{"p1": bad}, false, []string{"here: copy has CRC32C"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &task.Blocks{
+				Store: "s0", Executors: peersOf{has: tt.peers},
+				Local: func(b id.Block) (job.BlockData, error) {
+					if tt.local == nil {
+						return job.BlockData{}, job.ErrNoBlock
+					}
+					return job.BlockData{ID: b, Data: tt.local}, nil
+				},
+				Peer: func(s id.Store) (job.Peer, bool) {
+					return job.Peer{Name: strings.Replace(string(s), "s", "p", 1), Store: s}, s != "s3"
+				},
+			}
+			b := &job.Block{ID: id.Block{Number: 4}, Bytes: 9, CRC: crc32.Checksum(good, crc32.MakeTable(crc32.Castagnoli)), Stores: []id.Store{"s0", "s1", "s2", "s3"}}
+			data, err := r.Read(t.Context(), b)
+			if tt.found {
+				if err != nil || string(data) != string(good) {
+					t.Errorf("read %q, %v", data, err)
+				}
+				return
+			}
+			te, ok := errors.AsType[*job.TaskError](err)
+			if !ok || te.Fault != job.MissingFault || te.Block != b.ID {
+				t.Fatalf("error is %v, expected the block missing", err)
+			}
+			for _, want := range tt.text {
+				if !strings.Contains(te.Text, want) {
+					t.Errorf("text is %q, expected %q in it", te.Text, want)
+				}
+			}
+		})
+	}
+}
