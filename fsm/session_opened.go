@@ -48,30 +48,25 @@ func applySessionOpened(t *tx, c *SessionOpened) Result {
 	); bad != "" {
 		return refuse("%s", bad)
 	}
-	if open, ok := t.tracker.SessionOf(c.Store); ok {
-		switch {
-		case c.Generation == open.Generation:
-			return t.doneAt(uint64(open.ID))
-		case c.Generation < open.Generation:
-			return refuse("generation %d of store %s, expected at least %d: a later start of it has session %d",
-				c.Generation, c.Store, open.Generation, open.ID)
-		}
-		t.endSession(open.ID, c.NowMS)
+	open, isOpen := t.tracker.SessionOf(c.Store)
+	if isOpen && open.Generation == c.Generation {
+		return t.doneAt(uint64(open.ID))
 	}
-	n := id.Session(t.index)
-	if _, taken := t.tracker.Session(n); taken {
-		return limited("session %d was opened by the same entry, propose it again", n)
-	}
-	err := t.tracker.OpenSession(&tracker.Session{
-		ID: n, Store: c.Store, Generation: c.Generation, Name: c.Name, Addr: c.Addr,
+	n := &tracker.Session{
+		ID: id.Session(t.index), Store: c.Store, Generation: c.Generation, Name: c.Name, Addr: c.Addr,
 		Slots: c.Slots, Build: c.Build, OpenedMS: c.NowMS,
-	})
+	}
+	err := t.tracker.CheckSession(n)
 	switch {
 	case errors.Is(err, tracker.ErrLimit):
 		return limited("%v", err)
 	case err != nil:
 		return refuse("%v", err)
 	}
+	if isOpen {
+		t.endSession(open.ID, c.NowMS)
+	}
+	t.tracker.OpenSession(n)
 	return t.done()
 }
 

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
@@ -63,7 +62,7 @@ func TestSessionIsNamedByStoreAndGeneration(t *testing.T) {
 	if again := l.done(open(2)); again != first {
 		t.Fatalf("repeated opening: session %d, expected %d", again, first)
 	}
-	l.refused(open(1), fmt.Sprintf("generation 1 of store A, expected at least 2: a later start of it has session %d", first))
+	l.refused(open(1), "generation 1 of store A, expected at least 2: a later start of it was seen")
 	want := tracker.Session{
 		ID: id.Session(first), Store: "A", Generation: 2, Name: "n1", Addr: "h:1", Slots: 2, Build: "b", OpenedMS: 7,
 	}
@@ -102,6 +101,15 @@ func TestSecondSessionOfAnEntryComesAgain(t *testing.T) {
 	}
 	l.done(&SessionOpened{Store: "B", Generation: 1, Name: "b"})
 	l.done(&b)
+	// A session that is closed again has used up its index all the same: nobody else is given its name.
+	r = l.entry(&SessionOpened{Store: "A", Generation: 2}, &SessionClosed{Session: id.Session(l.index + 1)},
+		&SessionOpened{Store: "B", Generation: 2})
+	if r[2].Outcome != Limited {
+		t.Fatalf("%+v, expected the index of a closed session not to be granted again", r[2])
+	}
+	if s, ok := l.m.View().SessionOf("B"); !ok || s.Generation != 1 {
+		t.Fatalf("session of B is %+v, expected that a command for later ended nothing", s)
+	}
 }
 
 // Rule 10: sessions have a limit; stores without a session make room, oldest first.
@@ -117,7 +125,7 @@ func TestOpenSessionsAreLimited(t *testing.T) {
 			first = n
 		}
 	}
-	l.limited(&SessionOpened{Store: "X", Generation: 1}, "limit reached: 1000 sessions are open, expected less than 1000")
+	l.limited(&SessionOpened{Store: "X", Generation: 1}, "not now: 1000 sessions are open, expected less than 1000")
 	l.done(&SessionClosed{Session: id.Session(first)})
 	l.done(&SessionOpened{Store: "X", Generation: 1})
 }

@@ -13,8 +13,9 @@ import (
 // MaxStores bounds the stores that are remembered after their session has ended.
 const MaxStores = 1000
 
-// ErrLimit is in the chain of a refusal by a limit: the same call may succeed later.
-var ErrLimit = errors.New("limit reached")
+// ErrLimit is in the chain of a refusal by a limit or because something else must come first: the same call may
+// succeed later.
+var ErrLimit = errors.New("not now")
 
 // State is the tracker's part of the ledger. One goroutine changes it; Copy gives a picture that any number may read
 // while the original changes. Values in it are immutable: a change puts a new one.
@@ -22,6 +23,7 @@ type State struct {
 	sessions  *btree.Map[id.Session, *Session]
 	stores    *btree.Map[id.Store, *Store]
 	receivers *btree.BTreeG[*Receiver]
+	latest    id.Session // granted last; derived from the stores when restored
 }
 
 // NewState makes an empty one.
@@ -37,7 +39,9 @@ func NewState() *State {
 
 // Copy gives a picture of s in constant time. It must be called by the goroutine that changes s.
 func (s *State) Copy() *State {
-	return &State{sessions: s.sessions.Copy(), stores: s.stores.Copy(), receivers: s.receivers.Copy()}
+	return &State{
+		sessions: s.sessions.Copy(), stores: s.stores.Copy(), receivers: s.receivers.Copy(), latest: s.latest,
+	}
 }
 
 // Session gives an open session.
@@ -75,27 +79,33 @@ func (s *State) Stores() iter.Seq[*Store] {
 	}
 }
 
-// OpenSession opens a session. The store's earlier session must have been closed (CloseSession), and the generation
-// must not be below the highest seen.
-func (s *State) OpenSession(n *Session) error {
-	if st, ok := s.stores.Get(n.Store); ok {
-		if st.Session != 0 {
-			return fmt.Errorf("session %d of store %s is still open", st.Session, n.Store)
-		}
-		if n.Generation < st.Generation {
-			return fmt.Errorf("generation %d of store %s, expected at least %d: a later start of it was seen",
-				n.Generation, n.Store, st.Generation)
-		}
-	} else if s.stores.Len() >= MaxStores && !s.forgetStore() {
+// CheckSession says why a session cannot be opened, nil if it can. It is granted once: an id may not be used again, not
+// even after the session is closed. The store's open session, if any, must have a lower generation.
+func (s *State) CheckSession(n *Session) error {
+	st, known := s.stores.Get(n.Store)
+	switch {
+	case known && n.Generation < st.Generation:
+		return fmt.Errorf("generation %d of store %s, expected at least %d: a later start of it was seen",
+			n.Generation, n.Store, st.Generation)
+	case n.ID <= s.latest:
+		return fmt.Errorf("%w: session %d was granted already", ErrLimit, s.latest)
+	case !known && s.stores.Len() >= MaxStores && s.sessions.Len() >= MaxStores:
 		return fmt.Errorf("%w: %d sessions are open, expected less than %d", ErrLimit, s.sessions.Len(), MaxStores)
 	}
-	s.sessions.Set(n.ID, n)
-	s.stores.Set(n.Store, &Store{ID: n.Store, Generation: n.Generation, Session: n.ID, Used: uint64(n.ID)})
 	return nil
 }
 
+// OpenSession opens a session that CheckSession lets through. The store's earlier session must have been closed.
+func (s *State) OpenSession(n *Session) {
+	if _, known := s.stores.Get(n.Store); !known && s.stores.Len() >= MaxStores {
+		s.forgetStore()
+	}
+	s.sessions.Set(n.ID, n)
+	s.PutStore(&Store{ID: n.Store, Generation: n.Generation, Session: n.ID, Used: uint64(n.ID)})
+}
+
 // forgetStore drops the store without a session that was used longest ago.
-func (s *State) forgetStore() bool {
+func (s *State) forgetStore() {
 	var oldest *Store
 	s.stores.Scan(func(_ id.Store, v *Store) bool {
 		if v.Session == 0 && (oldest == nil || v.Used < oldest.Used) {
@@ -103,11 +113,9 @@ func (s *State) forgetStore() bool {
 		}
 		return true
 	})
-	if oldest == nil {
-		return false
+	if oldest != nil {
+		s.stores.Delete(oldest.ID)
 	}
-	s.stores.Delete(oldest.ID)
-	return true
 }
 
 // CloseSession ends a session: the receivers whose instance ran in it become inactive. It reports whether the session
@@ -133,11 +141,14 @@ func (s *State) CloseSession(n id.Session, nowMS int64) bool {
 	return true
 }
 
-// PutSession and PutStore put restored values; PutReceiver also a changed one.
+// PutSession puts a restored session.
 func (s *State) PutSession(v *Session) { s.sessions.Set(v.ID, v) }
 
-// PutStore puts a restored store.
-func (s *State) PutStore(v *Store) { s.stores.Set(v.ID, v) }
+// PutStore puts a new or restored store.
+func (s *State) PutStore(v *Store) {
+	s.stores.Set(v.ID, v)
+	s.latest = max(s.latest, id.Session(v.Used))
+}
 
 // PutReceiver puts a new, changed or restored receiver.
 func (s *State) PutReceiver(v *Receiver) { s.receivers.Set(v) }

@@ -9,28 +9,37 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
-// Rule 3: a store has one open session, and no earlier start of it comes back.
-func TestStoreHasOneOpenSession(t *testing.T) {
-	s := NewState()
-	open := func(n id.Session, gen uint64) error {
-		return s.OpenSession(&Session{ID: n, Store: "A", Generation: gen})
+func open(s *State, n id.Session, store id.Store, gen uint64) error {
+	v := &Session{ID: n, Store: store, Generation: gen}
+	err := s.CheckSession(v)
+	if err == nil {
+		s.OpenSession(v)
 	}
-	if err := open(1, 5); err != nil {
+	return err
+}
+
+// Rule 3: no earlier start of a store comes back, and no session is granted twice.
+func TestSessionsOfAStoreRise(t *testing.T) {
+	s := NewState()
+	if err := open(s, 2, "A", 5); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(2, 6); err == nil || err.Error() != "session 1 of store A is still open" {
-		t.Fatalf("second session: %v", err)
+	if got, ok := s.SessionOf("A"); !ok || got.ID != 2 || s.Open() != 1 {
+		t.Fatalf("session of A is %+v of %d", got, s.Open())
 	}
-	if !s.CloseSession(1, 0) || s.CloseSession(1, 0) {
+	if !s.CloseSession(2, 0) || s.CloseSession(2, 0) {
 		t.Fatal("closing does not tell whether the session was open")
 	}
 	if _, ok := s.SessionOf("A"); ok || s.Open() != 0 {
 		t.Fatal("the closed session is still there")
 	}
-	if err := open(3, 4); err == nil || err.Error() != "generation 4 of store A, expected at least 5: a later start of it was seen" {
+	if err := open(s, 3, "A", 4); err == nil || err.Error() != "generation 4 of store A, expected at least 5: a later start of it was seen" {
 		t.Fatalf("older generation: %v", err)
 	}
-	if err := open(4, 5); err != nil {
+	if err := open(s, 2, "B", 1); !errors.Is(err, ErrLimit) {
+		t.Fatalf("session 2 again: %v", err)
+	}
+	if err := open(s, 4, "A", 5); err != nil {
 		t.Fatalf("same generation after its session was closed: %v", err)
 	}
 }
@@ -40,17 +49,16 @@ func TestStoresAreBounded(t *testing.T) {
 	s := NewState()
 	name := func(i int) id.Store { return id.Store(fmt.Sprintf("s%05d", i)) }
 	for i := range MaxStores {
-		if err := s.OpenSession(&Session{ID: id.Session(i + 1), Store: name(i), Generation: 1}); err != nil {
+		if err := open(s, id.Session(i+1), name(i), 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	next := &Session{ID: MaxStores + 1, Store: "new", Generation: 1}
-	if err := s.OpenSession(next); !errors.Is(err, ErrLimit) {
+	if err := open(s, MaxStores+1, "new", 1); !errors.Is(err, ErrLimit) {
 		t.Fatalf("%v, expected a refusal by the limit", err)
 	}
 	s.CloseSession(8, 0)
 	s.CloseSession(4, 0)
-	if err := s.OpenSession(next); err != nil {
+	if err := open(s, MaxStores+1, "new", 1); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := s.Store(name(3)); ok {
