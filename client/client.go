@@ -305,6 +305,9 @@ func (t *tour) pause(ctx context.Context, least time.Duration) error {
 }
 
 func (t *tour) unreachable(ctx context.Context) error {
+	if t.client.life.Err() != nil {
+		return ErrClosed
+	}
 	t.client.mu.Lock()
 	nodes := slices.Clone(t.client.nodes)
 	t.client.mu.Unlock()
