@@ -215,11 +215,17 @@ func (j *outputJob) before(ctx context.Context, d dataset.Dataset, seen map[data
 			}
 			continue
 		}
-		m := j.mapped(dep)
-		missing := j.missing(m)
-		if len(missing) == 0 {
-			continue
+		if err := j.mapSide(ctx, dep, seen); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// mapSide runs the map stage of a shuffle until every bucket is held by an open session.
+func (j *outputJob) mapSide(ctx context.Context, dep dataset.Dep, seen map[dataset.ID]bool) error {
+	m := j.mapped(dep)
+	for missing := j.missing(m); len(missing) > 0; missing = j.missing(m) {
 		if err := j.before(ctx, dep.On, seen); err != nil {
 			return err
 		}
