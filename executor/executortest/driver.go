@@ -40,6 +40,7 @@ type Driver struct {
 	sessions map[id.Store]id.Session
 	links    map[id.Store]*link
 	requests []Request
+	reported int
 	changed  chan struct{}
 }
 
@@ -173,6 +174,13 @@ func (d *Driver) Requests() []Request {
 	return append([]Request(nil), d.requests...)
 }
 
+// Reported counts the reports of batches that took effect.
+func (d *Driver) Reported() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reported
+}
+
 // Of lists the requests of a type, in order.
 func Of[M job.ToDriver](d *Driver) []M {
 	var all []M
@@ -200,6 +208,9 @@ func (d *Driver) answer(ctx context.Context, r Request) (job.Reply, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.requests = append(d.requests, r)
+	if _, ok := r.Message.(*job.BatchReport); ok {
+		d.reported++
+	}
 	d.broadcast()
 	return reply, err
 }
