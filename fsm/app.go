@@ -80,16 +80,6 @@ func (a *App) Interval(t id.Time, n int64) id.Time { return t + id.Time(n*a.Batc
 // Live reports whether the application has not ended: its name is in use.
 func (a *App) Live() bool { return a.State != Stopped }
 
-// input gives an input stream of the application.
-func (a *App) input(s id.Stream) (InputStream, bool) {
-	for _, in := range a.Inputs {
-		if in.Stream == s {
-			return in, true
-		}
-	}
-	return InputStream{}, false
-}
-
 // BatchState is where a batch's life stands.
 type BatchState uint8
 

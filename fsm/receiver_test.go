@@ -101,8 +101,10 @@ func TestBlocksAreTakenInOrderOfNumberOnce(t *testing.T) {
 	at := r.done(r.add(r.block(1)))
 	res := r.apply(r.add(r.block(1), r.block(2), r.block(4), r.block(3)))
 	want := []BlockResult{
-		{Outcome: Done, Index: at}, {Outcome: Done, Index: r.index},
-		{Outcome: Limited, Reason: "block 4-0-5-4: not now: number 4, expected 3"}, {Outcome: Done, Index: r.index},
+		{Outcome: Done, Index: at},
+		{Outcome: Done, Index: r.index},
+		{Outcome: Limited, Reason: "block 4-0-5-4: not now: number 4, expected 3"},
+		{Outcome: Done, Index: r.index},
 	}
 	if !slices.Equal(res.Blocks, want) || res.Outcome != Limited || res.Reason != want[2].Reason {
 		t.Fatalf("%+v, expected %+v", res, want)

@@ -80,12 +80,16 @@ func TestRescheduleReceiver(t *testing.T) {
 		want      []Candidate
 	}{
 		{"empty executors", "", nil, nil, nil},
-		{"all idle executors if there are any", "", running(Active, 1), executors("h1", "h2", "h3", "h4", "h5"),
-			[]Candidate{at(2, "h2"), at(3, "h3"), at(4, "h4"), at(5, "h5")}},
+		{
+			"all idle executors if there are any", "", running(Active, 1), executors("h1", "h2", "h3", "h4", "h5"),
+			[]Candidate{at(2, "h2"), at(3, "h3"), at(4, "h4"), at(5, "h5")},
+		},
 		{"a scheduled receiver weighs as an active one", "", running(Scheduled, 1), executors("h1", "h2"), []Candidate{at(2, "h2")}},
 		{"an inactive one weighs nothing", "", running(Inactive, 1), executors("h1", "h2"), []Candidate{at(1, "h1"), at(2, "h2")}},
-		{"the least loaded if none is idle", "", running(Active, 1, 1, 2, 3), executors("h1", "h2", "h3"),
-			[]Candidate{at(2, "h2"), at(3, "h3")}},
+		{
+			"the least loaded if none is idle", "", running(Active, 1, 1, 2, 3), executors("h1", "h2", "h3"),
+			[]Candidate{at(2, "h2"), at(3, "h3")},
+		},
 		{"the preferred node first", "h1", running(Active, 1), executors("h1", "h2"), []Candidate{at(1, "h1"), at(2, "h2")}},
 		{"a preferred node that is not there", "hx", running(Active, 1), executors("h1", "h2"), []Candidate{at(0, "hx"), at(2, "h2")}},
 		{"a preferred node that is idle is named once", "h2", running(Active, 1), executors("h1", "h2"), []Candidate{at(2, "h2")}},
