@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -95,7 +96,7 @@ func complete(r *raftstreamv1.SubmitRequest) error {
 // submission builds the program's graph and makes the command of it.
 func (a *apiServer) submission(v fsm.View, r *raftstreamv1.SubmitRequest) (*fsm.ApplicationSubmitted, error) {
 	names := a.Programs.Names()
-	if !contains(names, r.GetProgram()) {
+	if !slices.Contains(names, r.GetProgram()) {
 		return nil, notFound("program", r.GetProgram(), "one that is registered: "+strings.Join(names, ", "))
 	}
 	params, err := a.params(r)
@@ -114,7 +115,7 @@ func (a *apiServer) submission(v fsm.View, r *raftstreamv1.SubmitRequest) (*fsm.
 		Name: c.Program, Params: params, BatchMS: c.BatchMS, ZeroTime: id.Time(now - now%c.BatchMS), Partitions: c.Partitions,
 	})
 	if err != nil {
-		return nil, invalid("parameters of program "+c.Program, string(params), err.Error())
+		return nil, badProgram(c.Program, string(params), err)
 	}
 	c.Fingerprint, c.RememberMS = p.Fingerprint(), p.RememberMS
 	for _, in := range p.Inputs {
@@ -129,7 +130,7 @@ func (a *apiServer) submission(v fsm.View, r *raftstreamv1.SubmitRequest) (*fsm.
 func (a *apiServer) plan(s dataset.Spec) (p *plan.Plan, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("a program that does not panic: %v", r)
+			err = fmt.Errorf("program %q panicked while its graph was built: %v", s.Name, r)
 		}
 	}()
 	app, err := a.Programs.Build(s)
@@ -139,13 +140,11 @@ func (a *apiServer) plan(s dataset.Spec) (p *plan.Plan, err error) {
 	return app.Plan(), nil
 }
 
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
+// badProgram says in the program's own words why it cannot be built.
+func badProgram(program, params string, err error) error {
+	return problem(codes.InvalidArgument, &raftstreamv1.Problem{
+		Kind: raftstreamv1.Problem_KIND_INVALID, Thing: "parameters of program " + program, Got: shorten(params), Expected: err.Error(),
+	}, "%v", err)
 }
 
 // slots is the default of partitions: as many tasks as run at a time, at least one.
@@ -168,7 +167,7 @@ func (a *apiServer) params(r *raftstreamv1.SubmitRequest) ([]byte, error) {
 	if len(r.GetParams()) > 0 {
 		fromText, err := a.Programs.Params(r.GetProgram(), r.GetParams())
 		if err != nil {
-			return nil, invalid("parameters of program "+r.GetProgram(), shorten(fmt.Sprint(r.GetParams())), err.Error())
+			return nil, badProgram(r.GetProgram(), fmt.Sprint(r.GetParams()), err)
 		}
 		if err := json.Unmarshal(fromText, &all); err != nil {
 			return nil, fmt.Errorf("parameters of program %s: %w", r.GetProgram(), err)
