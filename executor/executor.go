@@ -96,7 +96,7 @@ func New(c Config) (*Executor, error) {
 		Hello: job.Hello{Store: c.Store, Generation: c.Generation, Name: c.Name, Addr: c.Addr, Slots: c.Slots, Build: c.Build},
 	})
 	e.batches = coordinator.New(coordinator.Config{
-		Build: c.Build, Graph: e.graphs.get, Guard: guard, Executors: c.Executors, Peers: e.peers.current, Logger: c.Logger,
+		Build: c.Build, Graph: e.graphs.get, Guard: guard, Executors: c.Executors, Self: e.peers.Self, Peers: e.peers.current, Logger: c.Logger,
 		Report: func(ctx context.Context, r *job.BatchReport) (job.Reply, error) { return e.control.Request(ctx, r) },
 	})
 	e.receivers = newReceivers(e)
@@ -144,19 +144,11 @@ func (e *Executor) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-refused:
 	}
-	err = errors.Join(err, e.leave(work))
+	e.receivers.drain(work) // what they hold still needs the control stream
 	close(e.stopping)
 	stop()
-	running.Wait()
-	return err
-}
-
-// leave ends all work, receivers first: what they hold still needs the control stream.
-func (e *Executor) leave(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, drainPatience+stopPatience)
-	defer cancel()
-	e.receivers.drain(ctx)
-	return e.stop(ctx)
+	running.Wait() // from here on no order and no session begins anything
+	return errors.Join(err, e.stop(context.WithoutCancel(ctx)))
 }
 
 // stop ends what works under the session, without a trace. Contexts of tasks end before their buckets are dropped.

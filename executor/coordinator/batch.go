@@ -19,6 +19,9 @@ const (
 	// minDelay and maxDelay bound the waits between rounds of a stage.
 	minDelay = 50 * time.Millisecond
 	maxDelay = time.Second
+	// grace is how long executors may take to come back before blocks that only they hold are given up. It is as long
+	// as a silent executor keeps its session.
+	grace = 3 * time.Second
 )
 
 // batchError fails the batch for good; its text is for the user.
@@ -56,8 +59,11 @@ func (c *Coordinator) batch(ctx context.Context, cur *current) (*job.BatchReport
 			"attempt", uint64(cur.batch.Authority.Attempt)),
 	}
 	report := &job.BatchReport{App: b.order.App.ID, Time: b.order.Time, Authority: b.order.Authority, StartedMS: time.Now().UnixMilli()}
-	report.Lost = b.takeInputs()
-	err := b.jobs(ctx)
+	var err error
+	if report.Lost, err = b.takeInputs(ctx); err != nil {
+		return nil, err
+	}
+	err = b.jobs(ctx)
 	if be, ok := errors.AsType[*batchError](err); ok {
 		report.Error, err = be.text, nil
 	}
@@ -73,11 +79,14 @@ func (c *Coordinator) batch(ctx context.Context, cur *current) (*job.BatchReport
 
 // takeInputs takes the inputs of the order. With AcceptLoss it leaves out the blocks that no open session's store
 // holds, and counts their records of this batch time.
-func (b *batch) takeInputs() (lost int64) {
+func (b *batch) takeInputs(ctx context.Context) (lost int64, err error) {
 	b.inputs = b.order.Inputs
 	if b.order.AcceptLoss {
 		b.inputs = slices.Clone(b.order.Inputs)
-		peers, _ := b.cfg.Peers()
+		peers, err := b.settled(ctx)
+		if err != nil {
+			return 0, err
+		}
 		for i, in := range b.inputs {
 			kept := slices.DeleteFunc(slices.Clone(in.Blocks), func(x job.Block) bool { return !held(peers, x) })
 			if in.Time == b.order.Time {
@@ -91,7 +100,31 @@ func (b *batch) takeInputs() (lost int64) {
 	for _, in := range b.inputs {
 		b.sources[source{in.Stream, in.Time}] = in.Blocks
 	}
-	return lost
+	return lost, nil
+}
+
+// settled gives a table of peers by which blocks may be given up: it has this executor in it, so that it is no table of
+// a past session, and either nothing is missing or executors had time to come back.
+func (b *batch) settled(ctx context.Context) (*job.Peers, error) {
+	end := time.Now().Add(grace)
+	for {
+		peers, _ := b.cfg.Peers()
+		if open(peers, b.cfg.Self()) && (b.allHeld(peers) || !time.Now().Before(end)) {
+			return peers, nil
+		}
+		if err := b.wait(ctx, "blocks without a holder are about to be given up, as was asked", minDelay); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (b *batch) allHeld(peers *job.Peers) bool {
+	for _, in := range b.order.Inputs {
+		if slices.ContainsFunc(in.Blocks, func(x job.Block) bool { return !held(peers, x) }) {
+			return false
+		}
+	}
+	return true
 }
 
 func held(peers *job.Peers, x job.Block) bool {

@@ -30,6 +30,8 @@ type Config struct {
 	// Guard runs user code, so that neither panic nor Goexit of it leaves.
 	Guard     func(ctx context.Context, app dataset.App, f func() error) *job.TaskError
 	Executors job.Executors
+	// Self gives the session of this executor.
+	Self func() id.Session
 	// Peers gives the table of open sessions, and a channel that is closed when there is another one.
 	Peers func() (*job.Peers, <-chan struct{})
 	// Report sends a report and repeats it until a driver answers Done or Refused.

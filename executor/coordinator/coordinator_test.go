@@ -127,7 +127,7 @@ func run(t *testing.T, graph *executortest.WordCount, test func(t *testing.T, o 
 				}
 				return nil
 			},
-			Executors: o, Peers: o.peers, Report: o.report, Logger: slog.New(slog.DiscardHandler),
+			Executors: o, Self: func() id.Session { return 1 }, Peers: o.peers, Report: o.report, Logger: slog.New(slog.DiscardHandler),
 		})
 		o.Open()
 		o.tell(1, 2, 3)

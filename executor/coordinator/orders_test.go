@@ -215,7 +215,9 @@ func TestAcceptedLossLeavesOutWhatNoOpenSessionHolds(t *testing.T) { // rule 8
 		b.Inputs = append(b.Inputs, earlier) // of an earlier batch time: lost, and counted then
 		b.AcceptLoss = true
 		o.Order(b)
-		rest(0)
+		rest(2 * time.Second) // an executor that holds some may be coming back
+		expect(t, "launches", o.sent(), nil)
+		rest(2 * time.Second)
 		expect(t, "launches", sorted(o.sent()), []string{"map:e1:0", "map:e3:1", "out:e1:0"})
 		if r := o.reports[0]; r.Lost != 10 || r.Records != 20 || r.Error != "" {
 			t.Errorf("report is %+v, expected 10 records lost and 20 processed", r)
@@ -237,5 +239,23 @@ func TestWithoutExecutorsTheBatchWaitsAndSaysSo(t *testing.T) { // rule 8
 		o.tell(1)
 		rest(0)
 		expect(t, "reports", o.said(), []string{"1000/6"})
+	})
+}
+
+func TestNothingIsGivenUpByATableOfAnotherTime(t *testing.T) { // rule 8
+	run(t, one(), func(t *testing.T, o *office) {
+		o.tell() // the table of this session has not come yet
+		b := order(1000, 5, 6, "s1", "s2")
+		b.AcceptLoss = true
+		o.Order(b)
+		rest(time.Minute)
+		o.tell(2, 3) // nor has this one this executor in it
+		rest(time.Minute)
+		expect(t, "launches", o.sent(), nil)
+		o.tell(1, 2)
+		rest(0)
+		if len(o.reports) != 1 || o.reports[0].Lost != 0 {
+			t.Errorf("reports are %+v, expected one without loss", o.reports)
+		}
 	})
 }

@@ -166,7 +166,7 @@ func TestHowATaskEndsDecidesItsFault(t *testing.T) {
 		{"well", func(dataset.Task) {}, 0, ""},
 		{"panic", func(dataset.Task) { panic("boom") }, job.UserFault, "boom"},
 		{"panic of an error", func(dataset.Task) { panic(errors.New("bad")) }, job.UserFault, "bad"},
-		{"runtime error", func(dataset.Task) { var m map[string]int; m["a"]++ }, job.UserFault, "nil map"},
+		{"runtime error", func(t dataset.Task) { make([]int, 0)[t.Batch().Try]++ }, job.UserFault, "out of range"},
 		{"goexit", func(dataset.Task) { runtime.Goexit() }, job.UserFault, "Goexit"},
 		{"user error", func(t dataset.Task) { t.Fail(errors.New("no such table")) }, job.UserFault, "no such table"},
 		{"fault of the engine", func(t dataset.Task) { t.Fail(fetch) }, job.FetchFault, "lost"},
