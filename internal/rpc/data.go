@@ -18,6 +18,9 @@ import (
 const storeKey = "raftstream-store"
 
 func meant(ctx context.Context, s id.Store) context.Context {
+	if s == "" {
+		return ctx // whoever listens there
+	}
 	return metadata.AppendToOutgoingContext(ctx, storeKey, string(s))
 }
 
