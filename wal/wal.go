@@ -38,8 +38,8 @@ type Config struct {
 	SegmentBytes int64
 	// ReserveBytes is the free space of the disk below which nothing is appended (rule 10).
 	ReserveBytes uint64
-	// Fatal is called once, on the log's goroutine, when a write or sync failed: the process must end. It must not
-	// call Close.
+	// Fatal is called once, on the goroutine that met it, when a write or sync failed: the process must end. It must
+	// not call Close.
 	Fatal  func(error)
 	Logger *slog.Logger
 }

@@ -7,7 +7,6 @@ package ingest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/raftstream/raftstream/connector"
@@ -117,7 +116,7 @@ type taker[T any] struct {
 // take stores what is new of a push and sees to its reply.
 func (t *taker[T]) take(ctx context.Context, p connector.Push) {
 	if p.Producer == "" {
-		p.Reply(0, 0, errors.New("push without a producer, expected its name"))
+		p.Reply(0, 0, fmt.Errorf("push without a producer: %w: expected its name", ErrRecord))
 		return
 	}
 	records, err := t.fresh(p)

@@ -272,8 +272,8 @@ func TestBadPushIsRefusedWhole(t *testing.T) {
 			!strings.Contains(r.err.Error(), "newline at byte 3") {
 			t.Errorf("record of two lines: %v", r.err)
 		}
-		if r, _ := answer(b.push("", 1, "x")); r.err == nil {
-			t.Error("a push without a producer was taken")
+		if r, _ := answer(b.push("", 1, "x")); !errors.Is(r.err, connector.ErrRecord) {
+			t.Errorf("a push without a producer: %+v, want ErrRecord", r)
 		}
 		ok := b.push("p", 1, "good", "")
 		b.commit()

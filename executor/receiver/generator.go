@@ -234,21 +234,23 @@ func (in *inlet) Add(ctx context.Context, r dataset.Records) (connector.Receipt,
 	return f, nil
 }
 
+// checkRecords refuses what no repetition makes good: the errors are connector.ErrRecord.
 func checkRecords(r *dataset.Records) error {
 	if r.Count <= 0 || len(r.Bytes) == 0 || len(r.Bytes) > MaxAdd {
-		return fmt.Errorf("add %d records of %d bytes: expected at least one record in 1 to %d bytes",
-			r.Count, len(r.Bytes), MaxAdd)
+		return fmt.Errorf("add %d records of %d bytes: %w: expected at least one record in 1 to %d bytes",
+			r.Count, len(r.Bytes), connector.ErrRecord, MaxAdd)
 	}
 	p := r.Range
 	if p.Partition == "" {
 		return nil
 	}
 	if len(p.Partition) > partitionBytesMax {
-		return fmt.Errorf("add: partition name of %d bytes, expected at most %d", len(p.Partition), partitionBytesMax)
+		return fmt.Errorf("add: %w: partition name of %d bytes, expected at most %d",
+			connector.ErrRecord, len(p.Partition), partitionBytesMax)
 	}
 	if p.First == 0 || p.Last < p.First || p.Last-p.First != uint64(r.Count-1) {
-		return fmt.Errorf("add %d records of partition %q at positions %d to %d: expected as many positions, from 1",
-			r.Count, p.Partition, p.First, p.Last)
+		return fmt.Errorf("add %d records of partition %q at positions %d to %d: %w: expected as many positions, from 1",
+			r.Count, p.Partition, p.First, p.Last, connector.ErrRecord)
 	}
 	return nil
 }

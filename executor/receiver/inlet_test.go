@@ -48,8 +48,8 @@ func TestBadRecordsAreRefused(t *testing.T) {
 				"range backwards":    {Bytes: []byte("a\n"), Count: 1, Range: connector.Range{Partition: "p", First: 5, Last: 4}},
 				"long name":          lines(strings.Repeat("p", 257), 1, "a"),
 			} {
-				if _, err := in.Add(ctx, r); err == nil {
-					t.Errorf("%s was taken", what)
+				if _, err := in.Add(ctx, r); !errors.Is(err, connector.ErrRecord) {
+					t.Errorf("%s: %v, want ErrRecord", what, err)
 				}
 			}
 			return nil
