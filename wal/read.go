@@ -45,8 +45,10 @@ func (l *Log) Read(p Position) (_ []byte, err error) {
 		return nil, corrupt(name, p.Offset, err)
 	}
 	if got := crc32.Checksum(payload, castagnoli); got != r.crc {
-		return nil, &CorruptionError{File: name, Offset: p.Offset,
-			Reason: fmt.Sprintf("checksum of the record is %08x, expected %08x", got, r.crc)}
+		return nil, &CorruptionError{
+			File: name, Offset: p.Offset,
+			Reason: fmt.Sprintf("checksum of the record is %08x, expected %08x", got, r.crc),
+		}
 	}
 	return payload, nil
 }

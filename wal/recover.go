@@ -131,12 +131,16 @@ func (l *Log) readInfo(file vfs.File, name string, number uint64, size int64) (s
 		return segmentInfo{}, &StoreError{File: name, Has: info.store, Want: l.cfg.Store}
 	}
 	if info.number != number {
-		return segmentInfo{}, &CorruptionError{File: name, Offset: 16,
-			Reason: fmt.Sprintf("it says that it is segment %d, expected %d", info.number, number)}
+		return segmentInfo{}, &CorruptionError{
+			File: name, Offset: 16,
+			Reason: fmt.Sprintf("it says that it is segment %d, expected %d", info.number, number),
+		}
 	}
 	if prev := l.segments[number-1]; prev != nil && uint64(prev.size) != info.prevSize {
-		return segmentInfo{}, &CorruptionError{File: l.path(number - 1), Offset: prev.size,
-			Reason: fmt.Sprintf("it ends here, expected %d bytes", info.prevSize)}
+		return segmentInfo{}, &CorruptionError{
+			File: l.path(number - 1), Offset: prev.size,
+			Reason: fmt.Sprintf("it ends here, expected %d bytes", info.prevSize),
+		}
 	}
 	return info, nil
 }
