@@ -158,6 +158,26 @@ func TestGracefulStopProcessesAllThatWasReceived(t *testing.T) {
 	r.done(&ApplicationStopped{App: r.app})
 }
 
+// Rules 10 and 11: the last allocation is the one after which nothing waits; one more is made until then.
+func TestLastBatchIsTheOneThatEmptiesTheQueue(t *testing.T) {
+	r := startRunning(t)
+	for n := range uint64(2) {
+		b := r.block(n + 1)
+		b.Bytes = 1 << 30
+		r.done(r.add(b))
+	}
+	r.done(&ApplicationStopped{App: r.app})
+	r.done(&ReceiverDeregistered{App: r.app, Instance: r.instance})
+	for i, want := range []bool{false, true} {
+		last := r.tick()
+		last.Last = true
+		r.done(last)
+		if a := r.state(); a.LastGiven != want || a.Pending != i+1 {
+			t.Fatalf("after last allocation %d: %+v, expected last given %t", i+1, a, want)
+		}
+	}
+}
+
 // Rule 11: stop --now says what acknowledged data it discards, and lets the running batch complete.
 func TestStopAtOnceSaysWhatItDiscards(t *testing.T) {
 	r := startRunning(t)

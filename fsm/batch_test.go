@@ -8,7 +8,8 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
-// Invariants 2 and 3: batch times are gapless, an allocation never changes and takes every queued block.
+// Invariants 2 and 3: batch times are gapless, an allocation never changes and takes every queued block. Rule 6: the
+// partitions of an input are fixed by it. Rule 9: a run of empty batches is one command.
 func TestAllocationIsGaplessAndNeverChanges(t *testing.T) {
 	r := startRunning(t)
 	r.done(r.add(r.block(1), r.block(2)))
