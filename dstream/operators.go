@@ -62,7 +62,8 @@ func FlatMap[T, U any](s *DStream[T], f func(T) iter.Seq[U], opts ...Option) *DS
 	return narrow(s, "flatMap", 0, func(r rdd.RDD[T]) rdd.RDD[U] { return rdd.FlatMap(r, f) })
 }
 
-// MapPartitions applies f to every partition, to empty ones too.
+// MapPartitions applies f to every partition, to empty ones too. A nil sequence is an empty one. The sequence that f gets
+// is for the goroutine that ranges over f's, until that ends; it may be ranged over again, which computes it again.
 func MapPartitions[T, U any](s *DStream[T], f func(iter.Seq[T]) iter.Seq[U], opts ...Option) *DStream[U] {
 	s.c.options("mapPartitions", opts)
 	s.c.function("mapPartitions", f)

@@ -50,7 +50,8 @@ func (o output) partition(t dataset.Task, d dataset.Dataset, part int) Partition
 
 // ForeachPartition calls f with every partition of every batch, on executors. f may run several times for the same
 // partition, also at the same time on two executors: p.Output, p.Time and p.Index are the key under which it should
-// write. An error fails the task, which is tried again.
+// write. An error fails the task, which is tried again. seq is for the goroutine and the time of the call; it may be
+// ranged over again, which computes it again.
 func ForeachPartition[T any](s *DStream[T], f func(ctx context.Context, p Partition, seq iter.Seq[T]) error) {
 	s.c.function("foreachPartition", f)
 	s.c.outputs = append(s.c.outputs, foreach[T]{s.output("foreachPartition"), f})

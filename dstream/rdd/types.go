@@ -107,7 +107,7 @@ func FlatMap[T, U any](r RDD[T], f func(T) iter.Seq[U]) RDD[U] {
 	return then(r, lineage.FlatMap(r.scope, r.node, f))
 }
 
-// MapPartitions applies f to every partition, to empty ones too.
+// MapPartitions applies f to every partition, to empty ones too. A nil sequence is an empty one.
 func MapPartitions[T, U any](r RDD[T], f func(iter.Seq[T]) iter.Seq[U]) RDD[U] {
 	return then(r, lineage.MapPartitions(r.scope, r.node, f))
 }

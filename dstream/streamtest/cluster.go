@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
-	"testing"
 
 	"github.com/raftstream/raftstream/dstream"
 	"github.com/raftstream/raftstream/executor"
@@ -31,9 +30,11 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// cluster is a ledger and two executors. One goroutine uses it.
+// cluster is a ledger and two executors. One goroutine uses it. It knows no testing.TB: that belongs to the goroutine of
+// the test, and what goes wrong elsewhere ends ctx.
 type cluster struct {
-	tb       testing.TB
+	ctx      context.Context // of the whole run; its cause is a fault of an executor
+	fault    context.CancelCauseFunc
 	c        config
 	feeds    []feed
 	programs *dstream.Registry
@@ -68,13 +69,17 @@ type instance struct {
 }
 
 // start makes a cluster with the application submitted.
-func start(tb testing.TB, c config, feeds []feed, programs *dstream.Registry) (*cluster, error) {
+func start(c config, feeds []feed, programs *dstream.Registry) (*cluster, error) {
 	cl := &cluster{
-		tb: tb, c: c, feeds: feeds, programs: programs, ledger: newLedger(),
-		log: slog.New(slog.NewTextHandler(testLog{tb}, &slog.HandlerOptions{Level: slog.LevelError})),
+		c: c, feeds: feeds, programs: programs, ledger: newLedger(),
+		log: slog.New(slog.DiscardHandler), // what matters is in the errors of batches
 	}
+	cl.ctx, cl.fault = context.WithCancelCause(context.Background())
 	for range executors {
 		cl.disks = append(cl.disks, vfs.NewMem())
+	}
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	spec := dataset.Spec{Name: program, BatchMS: c.interval.Milliseconds(), Partitions: c.partitions}
 	graph, err := programs.Build(spec)
@@ -94,8 +99,7 @@ func start(tb testing.TB, c config, feeds []feed, programs *dstream.Registry) (*
 	}
 	cl.app = id.App(submitted.Index)
 	if err := cl.up(); err != nil {
-		cl.stop()
-		return nil, err
+		return nil, errors.Join(err, cl.stop())
 	}
 	return cl, nil
 }
@@ -111,17 +115,9 @@ func submission(s dataset.Spec, p *plan.Plan) fsm.Command {
 	return c
 }
 
-// testLog writes log lines to the test's log.
-type testLog struct{ tb testing.TB }
-
-func (l testLog) Write(p []byte) (int, error) {
-	l.tb.Logf("%s", p)
-	return len(p), nil
-}
-
 // up starts everything volatile: executors over what their disks hold, then sessions, receivers and the coordinator.
 func (cl *cluster) up() error {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(cl.tb.Context()))
+	ctx, cancel := context.WithCancel(cl.ctx)
 	cl.cancel = cancel
 	cl.epochs++
 	cl.driver = newDriver(cl.ledger)
@@ -133,7 +129,7 @@ func (cl *cluster) up() error {
 			return err
 		}
 	}
-	if err := cl.driver.ready(cl.tb.Context(), executors); err != nil {
+	if err := cl.driver.ready(cl.ctx, executors); err != nil {
 		return fmt.Errorf("executors do not connect: %w", err)
 	}
 	if err := cl.schedule(); err != nil {
@@ -147,7 +143,7 @@ func (cl *cluster) launch(ctx context.Context, i int, disk vfs.FS) error {
 	name, of := fmt.Sprintf("executor-%d", i+1), id.Store(fmt.Sprintf("%016x", i+1))
 	store, err := blocks.Open(blocks.Config{
 		FS: disk, Dir: "/wal", Store: of, Logger: cl.log,
-		Fatal: func(err error) { cl.tb.Errorf("streamtest: %s: %v", name, err) },
+		Fatal: func(err error) { cl.fault(fmt.Errorf("%s: %w", name, err)) },
 	})
 	if err != nil {
 		return err
@@ -218,10 +214,13 @@ func (cl *cluster) down() error {
 }
 
 // stop ends the cluster.
-func (cl *cluster) stop() {
-	if err := cl.down(); err != nil {
-		cl.tb.Errorf("streamtest: executors do not end: %v", err)
+func (cl *cluster) stop() error {
+	err := cl.down()
+	cl.fault(nil)
+	if err != nil {
+		return fmt.Errorf("executors do not end: %w", err)
 	}
+	return nil
 }
 
 // restart loses everything that was not committed or synced.
@@ -266,7 +265,8 @@ func (cl *cluster) batch(n int) (parts int, err error) {
 	if err := cl.completed(at); err != nil {
 		return 0, err
 	}
-	out := cl.graph.Outputs()[0]
+	outputs := cl.graph.Outputs()
+	out := outputs[len(outputs)-1] // op may have made some of its own before
 	d, ok, err := cl.graph.Dataset(out.Stream(), at, allocated{v, cl.app})
 	if err != nil || !ok {
 		return -1, err
@@ -297,7 +297,7 @@ func (cl *cluster) store(b job.BlockData) error {
 	var stores []id.Store
 	var session id.Session
 	for s := range v.Sessions() {
-		if err := cl.network.Put(cl.tb.Context(), job.Peer{Addr: s.Addr}, b); err != nil {
+		if err := cl.network.Put(cl.ctx, job.Peer{Addr: s.Addr}, b); err != nil {
 			return fmt.Errorf("store block %v: %w", b.ID, err)
 		}
 		stores = append(stores, s.Store)
@@ -337,7 +337,7 @@ func (cl *cluster) order(v fsm.View, a *fsm.App, at id.Time) *job.Batch {
 // completed waits for the end of a batch.
 func (cl *cluster) completed(at id.Time) error {
 	var failure error
-	err := cl.ledger.wait(cl.tb.Context(), func(v fsm.View) bool {
+	err := cl.ledger.wait(cl.ctx, func(v fsm.View) bool {
 		b, ok := v.Batch(cl.app, at)
 		switch {
 		case !ok:

@@ -8,6 +8,7 @@ package streamtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -23,9 +24,9 @@ import (
 
 type config struct {
 	interval     time.Duration
-	batches      int // -1: as many as the input has
+	batches      int
 	partitions   int
-	restartAfter int // 0: never
+	restartAfter map[int]bool
 }
 
 // Option changes a default of Run.
@@ -42,17 +43,23 @@ func Batches(n int) Option { return func(c *config) { c.batches = n } }
 func Partitions(n int) Option { return func(c *config) { c.partitions = n } }
 
 // RestartAfter drops everything volatile after that batch (from 1) and goes on from what was committed: a snapshot of
-// the ledger, and what executors had synced.
-func RestartAfter(batch int) Option { return func(c *config) { c.restartAfter = batch } }
+// the ledger, and what executors had synced. It may be given several times.
+func RestartAfter(batch int) Option { return func(c *config) { c.restartAfter[batch] = true } }
 
 // Run feeds input[i] as batch i+1 under a manual clock that starts at 0, and returns what op's stream holds in each
 // batch that has a dataset, in order of partition. A nil element of input means that the source has no dataset for that
-// batch, an empty one an empty dataset. When a batch fails, so does the test: what the batches before it gave is
-// returned. op is called by every process of the small cluster and must be pure.
+// batch, an empty one an empty dataset. op is called by every process of the small cluster and must be pure.
+//
+// A graph that cannot be built ends the test (tb.Fatalf). When a batch fails, so does the test (tb.Errorf), and what
+// the batches before it gave is returned. Of tb, Helper, Errorf and Fatalf alone are called, on the caller's goroutine.
 func Run[T, U any](tb testing.TB, input [][]T, op func(*dstream.DStream[T]) *dstream.DStream[U], opts ...Option) [][]U {
 	tb.Helper()
 	c := configOf(len(input), opts)
-	a := feedOf(tb, c, input)
+	a, err := feedOf(c, input)
+	if err != nil {
+		tb.Fatalf("streamtest: input: %v", err)
+		return nil // a tb may go on
+	}
 	return run(tb, c, []feed{a}, func(ctx *dstream.Context) *dstream.DStream[U] { return op(a.stream(ctx)) })
 }
 
@@ -60,7 +67,12 @@ func Run[T, U any](tb testing.TB, input [][]T, op func(*dstream.DStream[T]) *dst
 func Run2[T, V, U any](tb testing.TB, a [][]T, b [][]V, op func(*dstream.DStream[T], *dstream.DStream[V]) *dstream.DStream[U], opts ...Option) [][]U {
 	tb.Helper()
 	c := configOf(max(len(a), len(b)), opts)
-	left, right := feedOf(tb, c, a), feedOf(tb, c, b)
+	left, errLeft := feedOf(c, a)
+	right, errRight := feedOf(c, b)
+	if err := errors.Join(errLeft, errRight); err != nil {
+		tb.Fatalf("streamtest: input: %v", err)
+		return nil
+	}
 	return run(tb, c, []feed{left, right}, func(ctx *dstream.Context) *dstream.DStream[U] {
 		x := left.stream(ctx)
 		return op(x, right.stream(ctx))
@@ -68,14 +80,22 @@ func Run2[T, V, U any](tb testing.TB, a [][]T, b [][]V, op func(*dstream.DStream
 }
 
 func configOf(batches int, opts []Option) config {
-	c := config{interval: time.Second, batches: -1, partitions: 2}
+	c := config{interval: time.Second, batches: batches, partitions: 2, restartAfter: map[int]bool{}}
 	for _, o := range opts {
 		o(&c)
 	}
-	if c.batches < 0 {
-		c.batches = batches
-	}
 	return c
+}
+
+// check refuses what would be taken for something else; the rest is refused when the graph is built or submitted.
+func (c config) check() error {
+	switch {
+	case c.interval%time.Millisecond != 0:
+		return fmt.Errorf("batch interval %v, expected whole milliseconds", c.interval)
+	case c.batches < 0:
+		return fmt.Errorf("%d batches, expected 0 or more", c.batches)
+	}
+	return nil
 }
 
 // batch numbers the batch of a time, from 1.
@@ -100,30 +120,38 @@ func run[U any](tb testing.TB, c config, feeds []feed, op func(*dstream.Context)
 		dstream.ForeachPartition(s, got.take)
 		return nil
 	})
-	cl, err := start(tb, c, feeds, programs)
+	cl, err := start(c, feeds, programs)
 	if err != nil {
 		tb.Fatalf("streamtest: %v", err)
+		return nil
 	}
-	defer cl.stop()
+	out, err := batches(cl, &got)
+	if err = errors.Join(err, cl.stop()); err != nil {
+		tb.Errorf("streamtest: %v", err)
+	}
+	return out
+}
+
+// batches gives what each batch held, up to the first that fails.
+func batches[U any](cl *cluster, got *results[U]) ([][]U, error) {
+	c := cl.c
 	out := make([][]U, 0, c.batches)
 	for n := 1; n <= c.batches; n++ {
 		parts, err := cl.batch(n)
 		if err != nil {
-			tb.Errorf("streamtest: batch %d at %d ms: %v", n, c.at(n), err)
-			return out
+			return out, fmt.Errorf("batch %d at %d ms: %w", n, c.at(n), err)
 		}
 		if parts >= 0 {
 			out = append(out, got.batch(c.at(n), parts))
 		}
-		if n != c.restartAfter {
+		if !c.restartAfter[n] {
 			continue
 		}
 		if err := cl.restart(); err != nil {
-			tb.Errorf("streamtest: restart after batch %d: %v", n, err)
-			return out
+			return out, fmt.Errorf("restart after batch %d: %w", n, err)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // results collects what the output operation sees, by batch time and partition. Tasks of two executors write to it.
@@ -176,13 +204,9 @@ type input[T any] struct {
 	codec   *codec.Codec[[]T]
 }
 
-func feedOf[T any](tb testing.TB, c config, batches [][]T) *input[T] {
-	tb.Helper()
+func feedOf[T any](c config, batches [][]T) (*input[T], error) {
 	rows, err := codec.For[[]T]()
-	if err != nil {
-		tb.Fatalf("streamtest: input: %v", err)
-	}
-	return &input[T]{c: c, batches: batches, codec: rows}
+	return &input[T]{c: c, batches: batches, codec: rows}, err
 }
 
 func (in *input[T]) stream(ctx *dstream.Context) *dstream.DStream[T] {

@@ -1,8 +1,10 @@
 package streamtest_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -110,6 +112,75 @@ func TestGroupsAreWholeAfterARetry(t *testing.T) {
 	}
 	if len(got[0]) != 2 {
 		t.Errorf("%d groups", len(got[0]))
+	}
+}
+
+// A harness that expects failures hands in a TB of its own: little of it is called, never by other goroutines, and its
+// Fatalf may return.
+func TestRunAsksLittleOfItsTB(t *testing.T) {
+	tb := &bare{}
+	got := streamtest.Run(tb, [][]int{{1}, {0}}, func(s stream[int]) stream[int] {
+		return dstream.Map(s, func(v int) int { return 10 / v })
+	}, streamtest.RestartAfter(1))
+	if !reflect.DeepEqual(got, [][]int{{10}}) || len(tb.errors) != 1 || tb.fatal != "" {
+		t.Errorf("got %v, errors %q, fatal %q", got, tb.errors, tb.fatal)
+	}
+	for want, run := range map[string]func(tb testing.TB) any{
+		"filter: the function is nil": func(tb testing.TB) any {
+			return streamtest.Run(tb, [][]int{{1}}, func(s stream[int]) stream[int] { return s.Filter(nil) })
+		},
+		"[]*int[]: a ptr has no encoding": func(tb testing.TB) any {
+			return streamtest.Run(tb, [][]*int{{nil}}, func(s stream[*int]) stream[int] { return dstream.Map(s, func(*int) int { return 0 }) })
+		},
+		"a chan has no encoding": func(tb testing.TB) any {
+			return streamtest.Run2(tb, [][]int{{1}}, [][]chan int{{nil}}, func(s stream[int], _ stream[chan int]) stream[int] { return s })
+		},
+		"batch interval 1.5ms, expected whole milliseconds": func(tb testing.TB) any {
+			return streamtest.Run(tb, [][]int{{1}}, same, streamtest.BatchInterval(1500*time.Microsecond))
+		},
+		"batch interval of 0 ms": func(tb testing.TB) any {
+			return streamtest.Run(tb, [][]int{{1}}, same, streamtest.BatchInterval(0))
+		},
+		"-1 batches":   func(tb testing.TB) any { return streamtest.Run(tb, [][]int{{1}}, same, streamtest.Batches(-1)) },
+		"0 partitions": func(tb testing.TB) any { return streamtest.Run(tb, [][]int{{1}}, same, streamtest.Partitions(0)) },
+	} {
+		tb := &bare{}
+		if run(tb); !strings.Contains(tb.fatal, want) || len(tb.errors) > 0 {
+			t.Errorf("%q does not say %q; errors %q", tb.fatal, want, tb.errors)
+		}
+	}
+}
+
+func same(s stream[int]) stream[int] { return s }
+
+// bare has nothing but what Run promises to call.
+type bare struct {
+	testing.TB
+	errors []string
+	fatal  string
+}
+
+func (b *bare) Helper() {}
+func (b *bare) Errorf(format string, args ...any) {
+	b.errors = append(b.errors, fmt.Sprintf(format, args...))
+}
+func (b *bare) Fatalf(format string, args ...any) { b.fatal = fmt.Sprintf(format, args...) }
+
+func TestResultsAreThoseOfTheStreamThatOpReturns(t *testing.T) {
+	got := streamtest.Run(t, [][]int{numbers(1, 6)}, func(s stream[int]) stream[int] {
+		dstream.ForeachPartition(s.Repartition(1), func(context.Context, dstream.Partition, iter.Seq[int]) error { return nil })
+		return s.Repartition(3)
+	})
+	if n := len(got[0]); n != 6 {
+		t.Errorf("%d elements, expected 6", n)
+	}
+}
+
+func TestEveryBatchMayBeFollowedByARestart(t *testing.T) {
+	got := streamtest.Run(t, [][]string{{"a", "a"}, {"b"}, {}}, func(s stream[string]) stream[int64] { return s.Count() },
+		streamtest.RestartAfter(1), streamtest.RestartAfter(2), streamtest.RestartAfter(3))
+	if !reflect.DeepEqual(got, [][]int64{{2}, {1}, {0}}) {
+		t.Errorf("got %v", got)
 	}
 }
 

@@ -101,9 +101,27 @@ func TestMapPartitionsSeesEmptyPartitions(t *testing.T) {
 		return slices.Values([]int{sum})
 	})
 	expect(t, all(t, &e, sum), [][]int{{6}, {0}})
-	bad := lineage.MapPartitions(s, n, func(iter.Seq[int]) iter.Seq[int] { return nil })
-	if err := e.Try(bad, func(task dataset.Task) { drain(bad, task, 0) }); err == nil {
-		t.Error("a nil sequence was taken for an empty one")
+	nothing := lineage.MapPartitions(s, n, func(iter.Seq[int]) iter.Seq[int] { return nil })
+	expect(t, all(t, &e, nothing), [][]int{nil, nil})
+}
+
+func TestConsumersThatHaveEnoughAreNotCalledAgain(t *testing.T) {
+	var e lineagetest.Engine
+	s := scope()
+	n := given(t, &e, s, []int{1, 2, 3})
+	deaf := func(yield func(int) bool) {
+		for i := range 5 {
+			yield(i)
+		}
+	}
+	for name, n := range map[string]*lineage.Node[int]{
+		"flatMap":       lineage.FlatMap(s, n, func(int) iter.Seq[int] { return deaf }),
+		"mapPartitions": lineage.MapPartitions(s, n, func(iter.Seq[int]) iter.Seq[int] { return deaf }),
+	} {
+		calls := 0
+		if err := e.Try(n, func(task dataset.Task) { n.Each(task, 0, func(int) bool { calls++; return calls < 2 }) }); err != nil || calls != 2 {
+			t.Errorf("%s: %d calls, expected 2 (%v)", name, calls, err)
+		}
 	}
 }
 
