@@ -171,7 +171,7 @@ func (n *node) openDriver() error {
 	n.driver = driver.New(driver.Config{
 		Raft: n.raft, Hub: n.hub, Node: n.dir.Node(), Name: n.cfg.name, Addr: n.rpcAddr(), Observe: n.observe, Logger: n.log,
 		Duties: []driver.Duty{
-			executors.New(n.hub, n.log),
+			executors.New(n.hub, rpc.Refuses, n.log),
 			receivers.New(n.hub, n.log),
 			coordinators.New(n.hub, n.log),
 			batches.New(n.hub, n.clock, n.log),

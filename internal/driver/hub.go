@@ -151,7 +151,8 @@ func (h *Hub) Of(s id.Session) (Connection, bool) {
 	return c, true
 }
 
-// Lost says since when a session has no connection: it was lost, or this leadership never had one.
+// Lost says since when a session has no connection: it was lost, or this leadership never had one. A session that this
+// leadership opened has its time from when it was first asked for: its executor is about to be connected.
 func (h *Hub) Lost(s id.Session) Loss {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -160,6 +161,11 @@ func (h *Hub) Lost(s id.Session) Loss {
 	}
 	if h.tenure == nil {
 		return Loss{Since: time.Now()}
+	}
+	if uint64(s) > uint64(h.tenure.epoch) {
+		l := Loss{Since: time.Now()}
+		h.lost[s] = l
+		return l
 	}
 	return Loss{Since: h.tenure.began}
 }

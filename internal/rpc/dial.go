@@ -121,6 +121,9 @@ func gone(ctx context.Context, addr string, dial dialFunc) bool {
 	return false
 }
 
+// Refuses reports whether nobody listens at an rpc address: its port refuses a dial. It returns within probeTime.
+func Refuses(ctx context.Context, addr string) bool { return gone(ctx, addr, dialTCP) }
+
 // lives reports whether the other side keeps a fresh connection open for a while.
 func lives(c net.Conn) bool {
 	defer c.Close()

@@ -105,7 +105,7 @@ func (c *cluster) start(name string) *member {
 	m.driver = driver.New(driver.Config{
 		Raft: node, Hub: m.hub, Node: name, Name: name, Addr: name + ":1", Observe: clock.Observe, Logger: quiet,
 		Duties: []driver.Duty{
-			executors.New(m.hub, quiet), receivers.New(m.hub, quiet), coordinators.New(m.hub, quiet),
+			executors.New(m.hub, nil, quiet), receivers.New(m.hub, quiet), coordinators.New(m.hub, quiet),
 			batches.New(m.hub, clock, quiet), cleaning.New(m.hub, quiet),
 		},
 	})

@@ -1,6 +1,6 @@
 // Package executors owns the driver's duty over sessions (rule 3): the session of an executor that is gone is closed,
-// and every executor knows the others. It promises that a session without connection is closed after Silence, or at
-// once when its process is known to be dead; it must not know what executors do.
+// and every executor knows the others. It promises that a session without connection is closed after Silence, and
+// sooner when its process is known to be dead (docs/adr/0001-refused-dials.md); it must not know what executors do.
 package executors
 
 import (
@@ -21,15 +21,16 @@ const Silence = 3 * time.Second
 
 // Duty is the duty.
 type Duty struct {
-	conns driver.Connections
-	log   *slog.Logger
+	conns   driver.Connections
+	refuses Refuses
+	log     *slog.Logger
 }
 
 var _ driver.Duty = (*Duty)(nil)
 
-// New makes the duty.
-func New(c driver.Connections, log *slog.Logger) *Duty {
-	return &Duty{conns: c, log: log.With("duty", "executors")}
+// New makes the duty. r may be nil: then a process is known to be dead only when its connection said so.
+func New(c driver.Connections, r Refuses, log *slog.Logger) *Duty {
+	return &Duty{conns: c, refuses: r, log: log.With("duty", "executors")}
 }
 
 // Name names the duty.
@@ -42,6 +43,7 @@ func (d *Duty) Run(ctx context.Context, l driver.Ledger) error {
 		ledger:    l,
 		proposals: driver.NewProposals[id.Session](d.log),
 		sent:      driver.NewSent[table, int](),
+		probes:    probes{refuses: d.refuses},
 	}
 	return driver.Turns(ctx, l, d.conns, t.take)
 }
@@ -54,6 +56,7 @@ type turn struct {
 	ledger    driver.Ledger
 	proposals *driver.Proposals[id.Session]
 	sent      *driver.Sent[table, int]
+	probes    probes
 	peers     []job.Peer // as last sent
 	edition   int        // of peers
 }
@@ -63,39 +66,55 @@ func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
 	if !t.announce(v) {
 		again = driver.Soon
 	}
-	closing, wait := t.silent(v)
+	closing, wait := t.silent(ctx, v)
 	held, err := t.proposals.Make(ctx, t.ledger, closing)
 	return min(again, wait, held), err
 }
 
 // silent gives the closings of sessions that are gone, and how long until the next one may be. A connection whose
 // session is over is closed, so that the executor asks for a new one.
-func (t *turn) silent(v fsm.View) (closing map[id.Session]fsm.Command, again time.Duration) {
+func (t *turn) silent(ctx context.Context, v fsm.View) (closing map[id.Session]fsm.Command, again time.Duration) {
 	again = driver.Idle
 	closing = make(map[id.Session]fsm.Command)
-	now := time.Now()
+	end := func(s id.Session, reason string) {
+		closing[s] = &fsm.SessionClosed{Session: s, Reason: reason, NowMS: time.Now().UnixMilli()}
+	}
+	var suspects []suspect
 	for s := range v.Sessions() {
 		if _, connected := t.conns.Of(s.ID); connected {
 			continue
 		}
 		loss := t.conns.Lost(s.ID)
-		left := Silence - now.Sub(loss.Since)
-		if left > 0 && !loss.Gone {
-			again = min(again, left)
-			continue
+		passed := time.Since(loss.Since)
+		switch {
+		case loss.Gone:
+			end(s.ID, "its process is dead or silent")
+		case passed >= Silence:
+			end(s.ID, fmt.Sprintf("no word for %v", passed.Round(time.Millisecond)))
+		default:
+			suspects = append(suspects, suspect{s, loss.Since})
+			again = min(again, Silence-passed)
 		}
-		reason := fmt.Sprintf("no word for %v", now.Sub(loss.Since).Round(time.Millisecond))
-		if loss.Gone {
-			reason = "its process is dead or silent"
-		}
-		closing[s.ID] = &fsm.SessionClosed{Session: s.ID, Reason: reason, NowMS: now.UnixMilli()}
 	}
+	if len(suspects) > 0 && t.probes.refuses != nil {
+		again = min(again, t.probes.take(ctx, suspects))
+		for _, s := range suspects {
+			if _, connected := t.conns.Of(s.session.ID); !connected && t.probes.dead(s) {
+				end(s.session.ID, fmt.Sprintf("nobody listens at %s", s.session.Addr))
+			}
+		}
+	}
+	t.closeStrangers(v)
+	return closing, again
+}
+
+// closeStrangers closes the connections whose session is over.
+func (t *turn) closeStrangers(v fsm.View) {
 	for _, c := range t.conns.All() {
 		if _, open := v.Session(c.Session()); !open && v.Index() >= uint64(c.Session()) {
 			c.Close()
 		}
 	}
-	return closing, again
 }
 
 // announce sends the table of peers to everybody who does not have it; false: somebody could not take it.

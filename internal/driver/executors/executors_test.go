@@ -1,6 +1,9 @@
 package executors
 
 import (
+	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,13 +14,18 @@ import (
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/driver"
 	"github.com/raftstream/raftstream/internal/driver/drivertest"
+	"github.com/raftstream/raftstream/internal/id"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func start(t *testing.T, test func(r *drivertest.Rig)) {
+func start(t *testing.T, test func(r *drivertest.Rig)) { startProbing(t, nil, test) }
+
+func startProbing(t *testing.T, refuses Refuses, test func(r *drivertest.Rig)) {
 	synctest.Test(t, func(t *testing.T) {
-		r := drivertest.Start(t, nil, func(r *drivertest.Rig) []driver.Duty { return []driver.Duty{New(r.Hub, r.Logger)} })
+		r := drivertest.Start(t, nil, func(r *drivertest.Rig) []driver.Duty {
+			return []driver.Duty{New(r.Hub, refuses, r.Logger)}
+		})
 		r.Lead()
 		test(r)
 	})
@@ -80,6 +88,94 @@ func TestExecutorsHaveThreeSecondsToFindANewLeader(t *testing.T) {
 		}
 		if isOpen(r, gone) {
 			t.Error("the session of the one that did not is open")
+		}
+	})
+}
+
+func TestNewLeaderEndsTheSessionOfAProcessWhosePortRefuses(t *testing.T) {
+	dead := map[string]bool{"dead:7077": true}
+	refuses := func(_ context.Context, addr string) bool { return dead[addr] }
+	startProbing(t, refuses, func(r *drivertest.Rig) {
+		slow, dead := r.Executor("slow"), r.Executor("dead")
+		r.Raft.Lose()
+		slow.Close()
+		dead.Close()
+		time.Sleep(time.Hour)
+		began := time.Now()
+		r.Lead()
+		r.Until("the session of the dead one is closed", func() bool { return !isOpen(r, dead) })
+		if took := time.Since(began); took < 2*probeEvery || took > 3*probeEvery {
+			t.Errorf("it took %v, expected three refused dials, one every %v", took, probeEvery)
+		}
+		time.Sleep(Silence - time.Second)
+		if !isOpen(r, slow) {
+			t.Error("the session of the one that listens was closed as well")
+		}
+		slow.Connect()
+	})
+}
+
+func TestRefusedDialsCountInARowAndForOneLossOnly(t *testing.T) {
+	var mu sync.Mutex
+	dials := 0
+	refuses := func(context.Context, string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		dials++
+		return dials%refusals != 0 // never so many in a row
+	}
+	startProbing(t, refuses, func(r *drivertest.Rig) {
+		e := r.Executor("a")
+		e.Close()
+		time.Sleep(Silence - 10*time.Millisecond)
+		if !isOpen(r, e) {
+			t.Error("the session was closed although a dial was answered in between")
+		}
+		e.Connect()
+		for range 5 { // two refused dials each time, then it is back
+			mu.Lock()
+			dials = 0
+			mu.Unlock()
+			e.Close()
+			time.Sleep(probeEvery + probeEvery/2)
+			e.Connect()
+		}
+		time.Sleep(time.Minute)
+		if !isOpen(r, e) {
+			t.Error("refused dials of several losses were added up")
+		}
+	})
+}
+
+func TestConnectedExecutorIsNotDialled(t *testing.T) {
+	var connected atomic.Bool
+	refuses := func(_ context.Context, addr string) bool {
+		if connected.Load() {
+			t.Errorf("%s was dialled", addr)
+		}
+		return true
+	}
+	startProbing(t, refuses, func(r *drivertest.Rig) {
+		r.Executor("a")
+		time.Sleep(time.Second)
+		connected.Store(true)
+		time.Sleep(time.Hour)
+		connected.Store(false)
+	})
+}
+
+// A session is in the ledger before its executor is connected: that moment is not an hour of silence.
+func TestSessionThatWasJustOpenedHasTimeToConnect(t *testing.T) {
+	start(t, func(r *drivertest.Rig) {
+		time.Sleep(time.Hour)
+		opened := id.Session(r.Must(&fsm.SessionOpened{Store: "s", Generation: 1, Name: "a", Addr: "a:7077"}))
+		time.Sleep(Silence - 10*time.Millisecond)
+		if _, open := r.View().Session(opened); !open {
+			t.Error("it was closed before its executor had time to connect")
+		}
+		time.Sleep(time.Second)
+		if _, open := r.View().Session(opened); open {
+			t.Error("it is open although nobody ever connected")
 		}
 	})
 }
