@@ -49,8 +49,7 @@ func (b *builder) build(t reflect.Type, path string) (*part, error) {
 	if t == timeType {
 		return timePart(), nil
 	}
-	if ptr := reflect.PointerTo(t); ptr.Implements(unmarshalerType) &&
-		(ptr.Implements(appenderType) || ptr.Implements(marshalerType)) {
+	if encodesItself(t) {
 		return binaryPart(t), nil
 	}
 	if p := scalar(t); p != nil {
