@@ -81,6 +81,9 @@ func (s *State) again(b *Block, index uint64) (uint64, error) {
 	if !ok {
 		return index, nil // cleaned already: the entry that committed it is not remembered
 	}
+	if !slices.Equal(known.Ranges, b.Ranges) {
+		return 0, fmt.Errorf("block %v: committed with the ranges %v, reported with %v", b.ID, known.Ranges, b.Ranges)
+	}
 	if known.CRC != b.CRC || known.Bytes != b.Bytes || known.Records != b.Records {
 		return 0, fmt.Errorf("block %v: committed with %d records, %d bytes, CRC %08x, reported with %d, %d, %08x",
 			b.ID, known.Records, known.Bytes, known.CRC, b.Records, b.Bytes, b.CRC)

@@ -11,15 +11,19 @@ import (
 // Inventory notes that a session's store holds the blocks of one part of its inventory (rule 5). It returns those that
 // the ledger will never ask for: they may be deleted.
 //
-// With first, what earlier parts named is forgotten. With last, the store is taken off every block that no part named
-// and that was committed before the session was opened: of those, and only those, the inventory is sure to be complete,
-// because a copy is synced before its block is reported, and the inventory is taken after the session was opened.
+// With first, an inventory begins, and what parts of an earlier one named is forgotten. With last, it ends, and the
+// store is taken off every block that no part named and that was committed before the session was opened: of those, and
+// only those, the inventory is sure to be complete, because a copy is synced before its block is reported, and the
+// inventory is taken after the session was opened. A part that comes again when its inventory has ended takes the store
+// off nothing: the parts before it are forgotten.
 func (s *State) Inventory(session id.Session, store id.Store, blocks []id.Block, first, last bool,
 	ended func(id.App) bool,
 ) (deletable []id.Block) {
 	if first {
 		s.forgetNamed(session)
+		s.named.Set(begun(session))
 	}
+	_, listing := s.named.Get(begun(session))
 	for _, n := range blocks {
 		b, ok := s.Block(n)
 		if !ok {
@@ -28,17 +32,22 @@ func (s *State) Inventory(session id.Session, store id.Store, blocks []id.Block,
 			}
 			continue
 		}
-		s.named.Set(Named{Session: session, Block: n})
+		if listing {
+			s.named.Set(Named{Session: session, Block: n})
+		}
 		if !slices.Contains(b.Stores, store) {
 			s.restore(b, append(slices.Clone(b.Stores), store))
 		}
 	}
-	if last {
+	if last && listing {
 		s.strike(session, store)
 		s.forgetNamed(session)
 	}
 	return deletable
 }
+
+// begun is the mark of a session's inventory that has begun and not ended: no block has this name.
+func begun(session id.Session) Named { return Named{Session: session} }
 
 // gone tells whether a block that is not in the ledger will never be: its application is over, or it is cleaned, or its
 // instance is closed.

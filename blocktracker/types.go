@@ -58,7 +58,8 @@ type Position struct {
 	UsedMS    int64 // when it was last raised, by the proposer's clock
 }
 
-// Named is a block that a session's inventory, which is not complete yet, has named. Immutable.
+// Named is a block that a session's inventory, which is not complete yet, has named; the zero block says that the
+// inventory has begun. Immutable.
 type Named struct {
 	Session id.Session
 	Block   id.Block

@@ -35,14 +35,17 @@ func (c *Client) Stop(ctx context.Context, r *raftstreamv1.StopRequest) (*raftst
 	})
 }
 
-// Resume lets a failed application run its failed batch again and go on.
+// Resume lets a failed application run its failed batch again and go on. The application is looked up once, so that a
+// repeated call cannot accept the loss of a batch that came to wait, or failed, since.
 func (c *Client) Resume(ctx context.Context, r *raftstreamv1.ResumeRequest) (*raftstreamv1.ResumeReply, error) {
-	number, err := c.number(ctx, r.GetName(), r.GetId())
-	if err != nil {
-		return nil, err
-	}
 	r = proto.CloneOf(r)
-	r.Id = number
+	if r.AfterIndex == nil {
+		app, err := c.GetApp(ctx, &raftstreamv1.GetAppRequest{Name: r.GetName(), Id: r.GetId()})
+		if err != nil {
+			return nil, err
+		}
+		r.Id, r.AfterIndex = app.GetApp().GetId(), proto.Uint64(app.GetApp().GetResumedIndex())
+	}
 	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ResumeReply, error) {
 		return raftstreamv1.NewApplicationsClient(cc).Resume(ctx, r)
 	})

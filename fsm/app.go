@@ -67,6 +67,8 @@ type App struct {
 	PrevOffice  id.Office  // the one before Office, 0 for none
 	Coordinator id.Session // that holds the office, 0 for none
 	Resumed     uint64     // index of the last resumption
+	PrevResumed uint64     // the one before Resumed, 0 for none
+	ResumedLoss bool       // the last resumption accepted loss
 	AcceptLoss  bool       // the oldest pending batch may run without missing input (resume --accept-loss)
 	Error       string     // of the failed batch
 	StopIndex   uint64     // index of the first stop, 0 before

@@ -6,9 +6,12 @@ import (
 )
 
 // ApplicationResumed lets a failed application run its failed batch again and go on. With AcceptLoss its oldest pending
-// batch may run without input that nobody holds any more, also when it has not failed but waits (rule 8).
+// batch may run without input that nobody holds any more, also when it has not failed but waits (rule 8). Prev is the
+// index of the last resumption that the proposer saw (0 for none): natural key (App, Prev, AcceptLoss). So the
+// repetition of a resumption whose outcome was unknown never accepts the loss of another batch.
 type ApplicationResumed struct {
 	App        id.App
+	Prev       uint64
 	AcceptLoss bool
 	NowMS      int64
 }
@@ -19,10 +22,12 @@ func (*ApplicationResumed) Kind() Kind { return KindApplicationResumed }
 func applicationResumedRow() row {
 	return newRow("ApplicationResumed",
 		func(c *ApplicationResumed) *ledgerpb.ApplicationResumed {
-			return &ledgerpb.ApplicationResumed{App: uint64(c.App), AcceptLoss: c.AcceptLoss, NowMs: c.NowMS}
+			return &ledgerpb.ApplicationResumed{App: uint64(c.App), AcceptLoss: c.AcceptLoss, NowMs: c.NowMS, Prev: c.Prev}
 		},
 		func(m *ledgerpb.ApplicationResumed) *ApplicationResumed {
-			return &ApplicationResumed{App: id.App(m.GetApp()), AcceptLoss: m.GetAcceptLoss(), NowMS: m.GetNowMs()}
+			return &ApplicationResumed{
+				App: id.App(m.GetApp()), Prev: m.GetPrev(), AcceptLoss: m.GetAcceptLoss(), NowMS: m.GetNowMs(),
+			}
 		},
 		applyApplicationResumed)
 }
@@ -35,15 +40,19 @@ func applyApplicationResumed(t *tx, c *ApplicationResumed) Result {
 	if a.Broken {
 		return refuse("application %d (%s) cannot be resumed, only stopped at once: %s", a.ID, a.Name, a.Error)
 	}
+	if a.Resumed != c.Prev {
+		if a.PrevResumed == c.Prev && a.ResumedLoss == c.AcceptLoss {
+			return t.doneAt(a.Resumed)
+		}
+		return refuse("application %d (%s) was resumed at index %d, after %d: look whether it must be again", a.ID, a.Name,
+			a.Resumed, c.Prev)
+	}
 	waits := c.AcceptLoss && !a.AcceptLoss && a.Pending > 0
 	if a.State != Failed && !waits {
-		if a.Resumed == 0 {
-			return refuse("application %d (%s) is %v: there is nothing to resume", a.ID, a.Name, a.State)
-		}
-		return t.doneAt(a.Resumed)
+		return refuse("application %d (%s) is %v: there is nothing to resume", a.ID, a.Name, a.State)
 	}
 	v := *a
-	v.Resumed, v.Error = t.index, ""
+	v.Resumed, v.PrevResumed, v.ResumedLoss, v.Error = t.index, a.Resumed, c.AcceptLoss, ""
 	v.AcceptLoss = c.AcceptLoss && v.Pending > 0
 	if v.State == Failed {
 		v.State = Running

@@ -9,7 +9,7 @@ import (
 )
 
 // ApplicationStopped asks to stop (rule 11): gracefully (draining: receivers stop, what is received is processed), or
-// at once (Now: after the running batch; the result's reason says how many acknowledged records are discarded).
+// at once (Now: after the batch that runs; the result's reason says how many acknowledged records are discarded).
 // Natural key: (App, Now).
 type ApplicationStopped struct {
 	App   id.App
@@ -54,8 +54,10 @@ func applyApplicationStopped(t *tx, c *ApplicationStopped) Result {
 	return r
 }
 
-// stopNow gives up what waits and all pending batches but the oldest, or that one too if it has failed, and closes the
-// receivers. What remains is to complete the oldest, and to end.
+// stopNow gives up what waits and all pending batches but the one that may be running, which is the oldest, and closes
+// the receivers. What remains is to complete that one, and to end. Nothing runs the oldest batch if it has failed or
+// nobody holds the office; it goes too, so that a stop at once comes to its end also where nobody can run the
+// application any more.
 func (t *tx) stopNow(a *App, nowMS int64) Result {
 	v := *a
 	if v.StopIndex == 0 {
@@ -75,28 +77,32 @@ func (t *tx) stopNow(a *App, nowMS int64) Result {
 	v.Discarded += v.Queued
 	v.Queued, v.QueuedBytes = 0, 0
 	keep := a.Interval(a.Completed, 1)
-	if oldest, ok := t.batch(a.ID, keep); !ok || oldest.State == BatchFailedState {
+	if oldest, ok := t.batch(a.ID, keep); !ok || oldest.State == BatchFailedState || a.Coordinator == 0 || a.Broken {
 		keep = a.Completed
 	}
 	t.dropPending(&v, keep)
+	if a.Broken { // its counts cannot be believed: what they said is pending is not there
+		v.Pending, v.PendingRecs = 0, 0
+	}
 	v.State, v.Draining, v.LastGiven, v.Error = Stopping, true, true, ""
 	t.set(&v)
 	return Result{Outcome: Done, Index: v.StopIndex, Reason: discarded(&v)}
 }
 
-// dropPending discards the batches after keep, newest first. v's last allocation is then keep.
+// dropPending discards the batches after keep. v's last allocation is then keep.
 func (t *tx) dropPending(v *App, keep id.Time) {
-	for v.Allocated > keep {
-		b, ok := t.batch(v.ID, v.Allocated)
-		if ok {
-			t.batches.Delete(b)
-			t.blocks.DiscardBatch(v.ID, b.Time)
-			v.Discarded += b.Records
-			v.PendingRecs -= b.Records
-		}
-		v.Pending--
-		v.Allocated = v.Interval(v.Allocated, -1)
+	var drop []*Batch
+	for b := range (View{s: t.state}).Batches(v.ID, keep) {
+		drop = append(drop, b)
 	}
+	for _, b := range drop {
+		t.batches.Delete(b)
+		t.blocks.DiscardBatch(v.ID, b.Time)
+		v.Discarded += b.Records
+		v.PendingRecs -= b.Records
+		v.Pending--
+	}
+	v.Allocated = min(v.Allocated, keep)
 }
 
 func discarded(a *App) string {

@@ -99,6 +99,8 @@ func checkSubmission(c *ApplicationSubmitted) string {
 		checkRange("replication factor", int64(c.Factor), 1, MaxFactor),
 		checkRange("number of input streams", int64(len(c.Inputs)), 0, MaxInputs),
 		checkRange("submission time", c.NowMS, 0, maxWallMS),
+		checkRange("length of the fingerprint", int64(len(c.Fingerprint)), 0, MaxName),
+		checkRange("length of the build id", int64(len(c.Build)), 0, MaxName),
 	)
 	if bad == "" {
 		bad = checkRange("remember duration in milliseconds", c.RememberMS, 0, c.BatchMS*MaxRemembered)
@@ -109,7 +111,9 @@ func checkSubmission(c *ApplicationSubmitted) string {
 			bad = fmt.Sprintf("input stream %d is named twice", in.Stream)
 		}
 		seen[in.Stream] = true
-		bad = firstOf(bad, checkRange("length of a source's name", int64(len(in.Source)), 0, MaxName))
+		bad = firstOf(bad,
+			checkRange("length of a source's name", int64(len(in.Source)), 0, MaxName),
+			checkRange("length of a preferred node's name", int64(len(in.Preferred)), 0, MaxName))
 	}
 	return bad
 }

@@ -234,6 +234,7 @@ func TestFailedApplicationIsResumedOrStoppedAtOnce(t *testing.T) {
 	if again := r.done(&ApplicationResumed{App: r.app}); again != resumed {
 		t.Fatalf("repeated resumption at %d, expected %d", again, resumed)
 	}
+	r.refused(&ApplicationResumed{App: r.app, Prev: resumed}, "application 4 (wc) is running: there is nothing to resume")
 	// Rule 1: the resumption is a new attempt, the old one's report comes too late.
 	if got := uint64(r.m.View().Attempt(r.app, 11_000)); got != resumed || first >= id.Attempt(resumed) {
 		t.Fatalf("attempt %d after %d, expected %d", got, first, resumed)
@@ -270,8 +271,17 @@ func TestLossIsAcceptedByCommandAlone(t *testing.T) {
 	r.refused(c, "batch 11000 of application 4 (wc): 11 of 10 records lost, accepting loss is true")
 	c.Lost = 4
 	r.done(c)
+	// The command may come again, because its outcome was unknown to who gave it: it is not about the next batch.
+	if again := r.done(&ApplicationResumed{App: r.app, AcceptLoss: true}); again != n {
+		t.Fatalf("resumption that is repeated after its batch: index %d, expected %d", again, n)
+	}
 	if a := r.state(); a.Processed != 6 || a.Discarded != 4 || a.AcceptLoss {
 		t.Fatalf("%+v, expected 6 processed, 4 discarded, and the next batch complete or nothing", a)
+	}
+	r.refused(&ApplicationResumed{App: r.app}, fmt.Sprintf(
+		"application 4 (wc) was resumed at index %d, after 0: look whether it must be again", n))
+	if next := r.done(&ApplicationResumed{App: r.app, Prev: n, AcceptLoss: true}); next == n || !r.state().AcceptLoss {
+		t.Fatalf("%+v, expected the next batch's loss to be accepted by a command of its own", r.state())
 	}
 }
 
@@ -301,6 +311,52 @@ func TestBrokenInvariantFailsItsApplicationAlone(t *testing.T) {
 		t.Fatalf("the other application is %v, expected running", o.State)
 	}
 	r.done(&ApplicationStopped{App: r.app, Now: true})
-	r.done(r.complete())
+	r.done(&ApplicationEnded{App: r.app})
+}
+
+// A broken application can be got rid of whatever its counts say.
+func TestBrokenApplicationEndsAfterAStopAtOnce(t *testing.T) {
+	for name, breaks := range map[string]func(*App){
+		"too many pending": func(a *App) { a.Pending += 3 },
+		"too few pending":  func(a *App) { a.Pending-- },
+		"allocated ahead":  func(a *App) { a.Allocated = a.Interval(a.Allocated, 5) },
+		"lost records":     func(a *App) { a.PendingRecs = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startRunning(t)
+			r.coordinator(r.b)
+			r.done(r.add(r.block(1)))
+			r.done(r.tick())
+			v := *r.state()
+			breaks(&v)
+			tx := &tx{state: r.m.s}
+			tx.set(&v)
+			tx.audit(r.app)
+			r.m.view = View{}
+			if a := r.state(); !a.Broken {
+				t.Fatalf("%+v, expected it to be found broken", a)
+			}
+			r.done(&ApplicationStopped{App: r.app, Now: true})
+			r.done(&ApplicationEnded{App: r.app})
+		})
+	}
+}
+
+// Rule 11: a stop at once ends also where nobody can run the application's batches any more.
+func TestStopAtOnceDropsTheOldestBatchIfNobodyRunsIt(t *testing.T) {
+	r := startRunning(t)
+	r.coordinator(r.b)
+	r.done(r.add(r.block(1)))
+	r.done(r.tick())
+	late := r.complete()
+	if res := r.apply(&ApplicationStopped{App: r.app, Now: true}); res.Reason != "0 acknowledged records discarded" {
+		t.Fatalf("%+v, expected the batch that runs to be kept", res)
+	}
+	r.done(&SessionClosed{Session: r.b}) // whoever ran it is gone, and nobody takes the office
+	r.refused(&ApplicationEnded{App: r.app}, "application 4 (wc) has 1 pending batches, expected 0")
+	if res := r.apply(&ApplicationStopped{App: r.app, Now: true}); res.Reason != "10 acknowledged records discarded" {
+		t.Fatalf("%+v, expected its records to be named", res)
+	}
+	r.refused(late, "batch 11000 of application 4 (wc): it is not allocated")
 	r.done(&ApplicationEnded{App: r.app})
 }

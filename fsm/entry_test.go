@@ -30,7 +30,7 @@ func samples() []Command {
 		},
 		&ApplicationStopped{App: 1, Now: true, NowMS: 2},
 		&ApplicationEnded{App: 1, NowMS: 2},
-		&ApplicationResumed{App: 1, AcceptLoss: true, NowMS: 2},
+		&ApplicationResumed{App: 1, Prev: 7, AcceptLoss: true, NowMS: 2},
 		&ReceiverScheduled{App: 1, Stream: 2, Session: 3, Prev: 4, NowMS: 5},
 		&ReceiverRegistered{App: 1, Stream: 2, Instance: 3, Session: 4, NowMS: 5},
 		&ReceiverDeregistered{App: 1, Stream: 2, Instance: 3, Message: "m", Error: "e", NowMS: 4},

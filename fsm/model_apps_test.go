@@ -25,7 +25,7 @@ func (m *model) stopped(a *mApp, c *ApplicationStopped) Result {
 		in.closed = true
 	}
 	keep := a.completed()
-	if p := a.pending(); len(p) > 0 && p[0].failed == 0 {
+	if p := a.pending(); len(p) > 0 && p[0].failed == 0 && !a.office().ended {
 		keep = p[0].at
 	}
 	for _, b := range a.blocks {
@@ -62,14 +62,14 @@ func (m *model) ended(a *mApp) Result {
 }
 
 func (m *model) resumed(a *mApp, c *ApplicationResumed) Result {
-	waits := c.AcceptLoss && !a.acceptLoss && len(a.pending()) > 0
-	if a.state != Failed && !waits {
-		if a.resumed == 0 {
-			return mRefused
-		}
+	if c.Prev != a.resumed && c.Prev == a.prev && c.AcceptLoss == a.loss {
 		return m.done(a.resumed)
 	}
-	a.resumed, a.acceptLoss = m.index, c.AcceptLoss
+	waits := c.AcceptLoss && !a.acceptLoss && len(a.pending()) > 0
+	if c.Prev != a.resumed || a.state != Failed && !waits {
+		return mRefused
+	}
+	a.resumed, a.prev, a.loss, a.acceptLoss = m.index, a.resumed, c.AcceptLoss, c.AcceptLoss
 	if a.state == Failed {
 		a.state = Running
 		if a.draining {

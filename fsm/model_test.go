@@ -19,6 +19,7 @@ type mSession struct {
 	id    id.Session
 	s     SessionOpened
 	open  bool
+	lists bool       // its inventory has begun and not ended
 	named []id.Block // by its inventory so far
 }
 
@@ -33,6 +34,8 @@ type mApp struct {
 	instances  []*mInstance
 	offices    []mOffice
 	resumed    uint64
+	prev       uint64 // resumed before
+	loss       bool   // of the last resumption
 	acceptLoss bool
 	cleaned    id.Time
 	stopped    uint64
@@ -315,7 +318,7 @@ func (m *model) inventory(c *InventoryReported) Result {
 	}
 	s := &m.sessions[slices.IndexFunc(m.sessions, func(s mSession) bool { return s.id == c.Session && s.open })]
 	if c.First {
-		s.named = nil
+		s.lists, s.named = true, nil
 	}
 	r := m.done()
 	for _, n := range c.Blocks {
@@ -328,16 +331,17 @@ func (m *model) inventory(c *InventoryReported) Result {
 	}
 	for _, a := range m.apps {
 		for _, b := range a.blocks {
-			holds, lists := slices.Contains(s.named, b.b.ID), slices.Contains(b.b.Stores, s.s.Store)
+			holds := slices.Contains(s.named, b.b.ID) || slices.Contains(c.Blocks, b.b.ID)
+			lists := slices.Contains(b.b.Stores, s.s.Store)
 			if holds && !lists {
 				b.b.Stores = append(slices.Clone(b.b.Stores), s.s.Store)
-			} else if lists && !holds && c.Last && b.index < uint64(c.Session) {
+			} else if lists && !holds && c.Last && s.lists && b.index < uint64(c.Session) {
 				b.b.Stores = slices.DeleteFunc(slices.Clone(b.b.Stores), func(o id.Store) bool { return o == s.s.Store })
 			}
 		}
 	}
 	if c.Last {
-		s.named = nil
+		s.lists, s.named = false, nil
 	}
 	return r
 }
@@ -359,7 +363,7 @@ func (a *mApp) gone(n id.Block) bool {
 func (m *model) close(n id.Session) {
 	for i := range m.sessions {
 		if m.sessions[i].id == n {
-			m.sessions[i].open, m.sessions[i].named = false, nil
+			m.sessions[i].open, m.sessions[i].lists, m.sessions[i].named = false, false, nil
 		}
 	}
 	for _, a := range m.apps {
@@ -396,6 +400,9 @@ func (m *model) added(c *BlocksAdded, b *AddedBlock) Result {
 	}
 	for _, have := range a.blocks {
 		if have.b.ID == b.ID {
+			if (have.batch == 0 || have.batch > a.cleaned) && !slices.Equal(have.b.Ranges, b.Ranges) {
+				return mRefused
+			}
 			if have.batch == -1 || have.batch != 0 && have.batch <= a.cleaned {
 				return m.done()
 			}

@@ -170,6 +170,7 @@ func (w *world) compare(t *rapid.T) {
 		want.Received, want.Queued, want.Discarded, want.PendingRecs = received, queued, a.discarded, pending
 		want.Processed = received - queued - pending - a.discarded
 		want.Office, want.Coordinator, want.Resumed, want.AcceptLoss = o.id, o.session, a.resumed, a.acceptLoss
+		want.PrevResumed, want.ResumedLoss = a.prev, a.loss
 		if fmt.Sprintf("%+v", want) != fmt.Sprintf("%+v", *got) {
 			t.Fatalf("application\n%+v, expected\n%+v", *got, want)
 		}
@@ -272,7 +273,7 @@ func (w *world) drawFor(t *rapid.T, v View, a *App, session id.Session) Command 
 	case "inventory":
 		return w.drawInventory(t, session)
 	case "resume":
-		return &ApplicationResumed{App: a.ID, AcceptLoss: rapid.Bool().Draw(t, "accept")}
+		return &ApplicationResumed{App: a.ID, Prev: a.Resumed, AcceptLoss: rapid.Bool().Draw(t, "accept")}
 	case "stop":
 		return &ApplicationStopped{App: a.ID, Now: rapid.IntRange(0, 3).Draw(t, "now") == 3}
 	}

@@ -112,6 +112,8 @@ func TestBlocksAreTakenInOrderOfNumberOnce(t *testing.T) {
 	other := r.block(2)
 	other.CRC++
 	r.notAdded(other, Refused, "block 4-0-5-2: committed with 10 records, 100 bytes, CRC 00000002, reported with 10, 100, 00000003")
+	r.notAdded(r.block(2, connector.Range{Partition: "p", First: 1, Last: 5}), Refused,
+		"block 4-0-5-2: committed with the ranges [], reported with [{p 1 5}]")
 	if a := r.state(); a.Received != 30 || a.Queued != 30 || a.QueuedBytes != 300 {
 		t.Fatalf("%+v, expected 30 records queued", a)
 	}

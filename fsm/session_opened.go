@@ -45,11 +45,18 @@ func applySessionOpened(t *tx, c *SessionOpened) Result {
 		checkName("store id", string(c.Store)),
 		checkRange("generation", int64(min(c.Generation, 1<<62)), 1, 1<<62),
 		checkRange("slots", int64(c.Slots), 0, 1<<20),
+		checkRange("length of the node's name", int64(len(c.Name)), 0, MaxName),
+		checkRange("length of the address", int64(len(c.Addr)), 0, MaxName),
+		checkRange("length of the build id", int64(len(c.Build)), 0, MaxName),
 	); bad != "" {
 		return refuse("%s", bad)
 	}
 	open, isOpen := t.tracker.SessionOf(c.Store)
 	if isOpen && open.Generation == c.Generation {
+		if open.Addr != c.Addr { // no start of one process has two addresses: its data directory was copied
+			return refuse("store %s, start %d, works at %s under session %d, now it comes from %s: two nodes have one identity",
+				c.Store, c.Generation, open.Addr, open.ID, c.Addr)
+		}
 		return t.doneAt(uint64(open.ID))
 	}
 	n := &tracker.Session{

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/raftstream/raftstream/internal/id"
@@ -62,6 +63,13 @@ func TestSessionIsNamedByStoreAndGeneration(t *testing.T) {
 	if again := l.done(open(2)); again != first {
 		t.Fatalf("repeated opening: session %d, expected %d", again, first)
 	}
+	// Rule 2: a data directory that was copied is no second node.
+	copied := open(2)
+	copied.Addr = "h:2"
+	l.refused(copied, "store A, start 2, works at h:1 under session 4, now it comes from h:2: two nodes have one identity")
+	long := open(2)
+	long.Name = strings.Repeat("x", MaxName+1)
+	l.refused(long, "length of the node's name is 257, expected 0 to 256")
 	l.refused(open(1), "generation 1 of store A, expected at least 2: a later start of it was seen")
 	want := tracker.Session{
 		ID: id.Session(first), Store: "A", Generation: 2, Name: "n1", Addr: "h:1", Slots: 2, Build: "b", OpenedMS: 7,
@@ -183,6 +191,11 @@ func TestInventoryTellsWhereCopiesAre(t *testing.T) {
 		if got := stores(n); !slices.Equal(got, want) {
 			t.Errorf("block %d is on %v, expected %v", n, got, want)
 		}
+	}
+	// The answer to the last part was lost and it comes again: what the parts before it named is not struck off.
+	r.done(&InventoryReported{Session: again, Blocks: []id.Block{b(3)}, Last: true})
+	if got := stores(1); !slices.Equal(got, []id.Store{"A", "B", "C"}) {
+		t.Errorf("after the last part came twice block 1 is on %v, expected A, B and C", got)
 	}
 }
 

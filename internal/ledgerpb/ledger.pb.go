@@ -899,6 +899,7 @@ type ApplicationResumed struct {
 	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
 	AcceptLoss    bool                   `protobuf:"varint,2,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"`
 	NowMs         int64                  `protobuf:"varint,3,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	Prev          uint64                 `protobuf:"varint,4,opt,name=prev,proto3" json:"prev,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -950,6 +951,13 @@ func (x *ApplicationResumed) GetAcceptLoss() bool {
 func (x *ApplicationResumed) GetNowMs() int64 {
 	if x != nil {
 		return x.NowMs
+	}
+	return 0
+}
+
+func (x *ApplicationResumed) GetPrev() uint64 {
+	if x != nil {
+		return x.Prev
 	}
 	return 0
 }
@@ -2314,6 +2322,8 @@ type AppRecord struct {
 	Queued         int64                  `protobuf:"varint,35,opt,name=queued,proto3" json:"queued,omitempty"`
 	QueuedBytes    int64                  `protobuf:"varint,36,opt,name=queued_bytes,json=queuedBytes,proto3" json:"queued_bytes,omitempty"`
 	Broken         bool                   `protobuf:"varint,37,opt,name=broken,proto3" json:"broken,omitempty"`
+	PrevResumed    uint64                 `protobuf:"varint,38,opt,name=prev_resumed,json=prevResumed,proto3" json:"prev_resumed,omitempty"`
+	ResumedLoss    bool                   `protobuf:"varint,39,opt,name=resumed_loss,json=resumedLoss,proto3" json:"resumed_loss,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2603,6 +2613,20 @@ func (x *AppRecord) GetQueuedBytes() int64 {
 func (x *AppRecord) GetBroken() bool {
 	if x != nil {
 		return x.Broken
+	}
+	return false
+}
+
+func (x *AppRecord) GetPrevResumed() uint64 {
+	if x != nil {
+		return x.PrevResumed
+	}
+	return 0
+}
+
+func (x *AppRecord) GetResumedLoss() bool {
+	if x != nil {
+		return x.ResumedLoss
 	}
 	return false
 }
@@ -3388,12 +3412,13 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x06now_ms\x18\x03 \x01(\x03R\x05nowMs\";\n" +
 	"\x10ApplicationEnded\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x15\n" +
-	"\x06now_ms\x18\x02 \x01(\x03R\x05nowMs\"^\n" +
+	"\x06now_ms\x18\x02 \x01(\x03R\x05nowMs\"r\n" +
 	"\x12ApplicationResumed\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x1f\n" +
 	"\vaccept_loss\x18\x02 \x01(\bR\n" +
 	"acceptLoss\x12\x15\n" +
-	"\x06now_ms\x18\x03 \x01(\x03R\x05nowMs\"\x82\x01\n" +
+	"\x06now_ms\x18\x03 \x01(\x03R\x05nowMs\x12\x12\n" +
+	"\x04prev\x18\x04 \x01(\x04R\x04prev\"\x82\x01\n" +
 	"\x11ReceiverScheduled\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\x05R\x06stream\x12\x18\n" +
@@ -3512,7 +3537,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"last_error\x18\n" +
 	" \x01(\tR\tlastError\x12\x19\n" +
 	"\berror_ms\x18\v \x01(\x03R\aerrorMs\x12\x16\n" +
-	"\x06errors\x18\f \x01(\x03R\x06errors\"\xbf\b\n" +
+	"\x06errors\x18\f \x01(\x03R\x06errors\"\x85\t\n" +
 	"\tAppRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3559,7 +3584,9 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\tend_index\x18\" \x01(\x04R\bendIndex\x12\x16\n" +
 	"\x06queued\x18# \x01(\x03R\x06queued\x12!\n" +
 	"\fqueued_bytes\x18$ \x01(\x03R\vqueuedBytes\x12\x16\n" +
-	"\x06broken\x18% \x01(\bR\x06broken\"\x9d\x03\n" +
+	"\x06broken\x18% \x01(\bR\x06broken\x12!\n" +
+	"\fprev_resumed\x18& \x01(\x04R\vprevResumed\x12!\n" +
+	"\fresumed_loss\x18' \x01(\bR\vresumedLoss\"\x9d\x03\n" +
 	"\vBatchRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x14\n" +

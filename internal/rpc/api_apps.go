@@ -212,7 +212,13 @@ func (a applications) Resume(ctx context.Context, r *raftstreamv1.ResumeRequest)
 	if err != nil {
 		return nil, err
 	}
-	res, err := a.propose(ctx, &fsm.ApplicationResumed{App: app.ID, AcceptLoss: r.GetAcceptLoss(), NowMS: a.nowMS()})
+	prev := app.Resumed
+	if r.AfterIndex != nil {
+		prev = r.GetAfterIndex()
+	}
+	res, err := a.propose(ctx, &fsm.ApplicationResumed{
+		App: app.ID, Prev: prev, AcceptLoss: r.GetAcceptLoss(), NowMS: a.nowMS(),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +269,7 @@ func appView(v fsm.Viewer, a *fsm.App) *raftstreamv1.App {
 		Fingerprint: a.Fingerprint, SubmittedMs: a.SubmittedMS, StoppedMs: a.StoppedMS, ZeroTimeMs: int64(a.ZeroTime),
 		LastAllocatedMs: int64(a.Allocated), LastCompletedMs: int64(a.Completed), PendingBatches: int64(a.Pending),
 		RecordsReceived: a.Received, RecordsProcessed: a.Processed, RecordsDiscarded: a.Discarded, RecordsQueued: a.Queued,
-		Error: text(a.Error),
+		Error: text(a.Error), ResumedIndex: a.Resumed,
 	}
 	switch a.State {
 	case fsm.Running:

@@ -685,7 +685,10 @@ type ResumeRequest struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Id    uint64                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Run without input that no node holds any more.
-	AcceptLoss    bool `protobuf:"varint,3,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"`
+	AcceptLoss bool `protobuf:"varint,3,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"`
+	// App.resumed_index as the caller saw it. Set it, so that a repeated call cannot resume, or accept the loss of, what
+	// failed since. Not set: as it is when the call arrives.
+	AfterIndex    *uint64 `protobuf:"varint,4,opt,name=after_index,json=afterIndex,proto3,oneof" json:"after_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -739,6 +742,13 @@ func (x *ResumeRequest) GetAcceptLoss() bool {
 		return x.AcceptLoss
 	}
 	return false
+}
+
+func (x *ResumeRequest) GetAfterIndex() uint64 {
+	if x != nil && x.AfterIndex != nil {
+		return *x.AfterIndex
+	}
+	return 0
 }
 
 type ResumeReply struct {
@@ -1031,7 +1041,9 @@ type App struct {
 	// Name of the node that coordinates the batches, empty for none at present.
 	Coordinator string `protobuf:"bytes,21,opt,name=coordinator,proto3" json:"coordinator,omitempty"`
 	// Why it failed.
-	Error         string `protobuf:"bytes,22,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,22,opt,name=error,proto3" json:"error,omitempty"`
+	// Raft index of the last resumption, 0 for none.
+	ResumedIndex  uint64 `protobuf:"varint,23,opt,name=resumed_index,json=resumedIndex,proto3" json:"resumed_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1218,6 +1230,13 @@ func (x *App) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *App) GetResumedIndex() uint64 {
+	if x != nil {
+		return x.ResumedIndex
+	}
+	return 0
 }
 
 type ListBatchesRequest struct {
@@ -2574,12 +2593,15 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\n" +
 	"raft_index\x18\x01 \x01(\x04R\traftIndex\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"T\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x8a\x01\n" +
 	"\rResumeRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x1f\n" +
 	"\vaccept_loss\x18\x03 \x01(\bR\n" +
-	"acceptLoss\"<\n" +
+	"acceptLoss\x12$\n" +
+	"\vafter_index\x18\x04 \x01(\x04H\x00R\n" +
+	"afterIndex\x88\x01\x01B\x0e\n" +
+	"\f_after_index\"<\n" +
 	"\vResumeReply\x12\x1d\n" +
 	"\n" +
 	"raft_index\x18\x01 \x01(\x04R\traftIndex\x12\x0e\n" +
@@ -2597,7 +2619,7 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\rListAppsReply\x12\x1d\n" +
 	"\n" +
 	"raft_index\x18\x01 \x01(\x04R\traftIndex\x12&\n" +
-	"\x04apps\x18\x02 \x03(\v2\x12.raftstream.v1.AppR\x04apps\"\xf6\x05\n" +
+	"\x04apps\x18\x02 \x03(\v2\x12.raftstream.v1.AppR\x04apps\"\x9b\x06\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2626,7 +2648,8 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x11records_discarded\x18\x13 \x01(\x03R\x10recordsDiscarded\x12%\n" +
 	"\x0erecords_queued\x18\x14 \x01(\x03R\rrecordsQueued\x12 \n" +
 	"\vcoordinator\x18\x15 \x01(\tR\vcoordinator\x12\x14\n" +
-	"\x05error\x18\x16 \x01(\tR\x05error\"b\n" +
+	"\x05error\x18\x16 \x01(\tR\x05error\x12#\n" +
+	"\rresumed_index\x18\x17 \x01(\x04R\fresumedIndex\"b\n" +
 	"\x12ListBatchesRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x12\n" +
@@ -2890,6 +2913,7 @@ func file_raftstream_v1_raftstream_proto_init() {
 	if File_raftstream_v1_raftstream_proto != nil {
 		return
 	}
+	file_raftstream_v1_raftstream_proto_msgTypes[4].OneofWrappers = []any{}
 	file_raftstream_v1_raftstream_proto_msgTypes[17].OneofWrappers = []any{
 		(*IngestRequest_Open)(nil),
 		(*IngestRequest_Push)(nil),
