@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,7 +37,7 @@ type node struct {
 	dir      *datadir.Dir
 	blocks   *blocks.Store
 	port     *rpc.Port
-	gossip   *gossip.Gossip
+	gossip   atomic.Pointer[gossip.Gossip] // nil until it is open: raft is there before
 	raft     *raftnode.Node
 	hub      *driver.Hub
 	clock    *batches.Clock
@@ -145,12 +146,14 @@ func (n *node) steps() []step {
 		{"security", n.openSecurity},
 		{"data directory", n.openDir},
 		{"rpc port", n.openPort},
-		{"gossip", n.openGossip},
-		{"join", n.checkSeeds},
 	}
 	driver, executor := n.cfg.has(roleDriver), n.cfg.has(roleExecutor)
+	if driver { // before gossip: the first thing that others hear must say whether this node has state
+		all = append(all, step{"raft", n.openRaft})
+	}
+	all = append(all, step{"gossip", n.openGossip}, step{"join", n.checkSeeds})
 	if driver {
-		all = append(all, step{"raft", n.openRaft}, step{"driver", n.openDriver})
+		all = append(all, step{"membership", n.runMembership}, step{"driver", n.openDriver})
 	}
 	if executor {
 		all = append(all, step{"blocks", n.openBlocks}, step{"executor", n.openExecutor})
@@ -228,5 +231,5 @@ func (n *node) joinCluster(cluster string) error {
 // tellCluster tells the parts that need to know which cluster this is.
 func (n *node) tellCluster(cluster string) error {
 	n.port.JoinCluster(cluster)
-	return n.gossip.Update(func(m *gossip.Meta) { m.Cluster, m.HasState = cluster, true })
+	return n.gossip.Load().Update(func(m *gossip.Meta) { m.Cluster = cluster })
 }

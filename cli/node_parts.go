@@ -55,7 +55,7 @@ func (n *node) openPort() (err error) {
 	return nil
 }
 
-func (n *node) openGossip() (err error) {
+func (n *node) openGossip() error {
 	roles := gossip.Role(0)
 	if n.cfg.has(roleDriver) {
 		roles |= gossip.Driver
@@ -63,19 +63,36 @@ func (n *node) openGossip() (err error) {
 	if n.cfg.has(roleExecutor) {
 		roles |= gossip.Executor
 	}
-	n.gossip, err = gossip.Open(gossip.Config{
+	g, err := gossip.Open(gossip.Config{
 		ID: n.dir.Node(), BindAddr: n.cfg.bind, BindPort: n.cfg.gossipPort, Advertise: n.cfg.advertise, Seeds: n.cfg.join,
 		Meta: gossip.Meta{
 			Name: n.cfg.name, Roles: roles, RPCAddr: n.rpcAddr(), HTTPPort: uint16(n.cfg.httpPort),
 			Slots: uint32(n.cfg.slots), Generation: n.dir.Generation(), Version: version,
-			Expect: uint8(n.cfg.expect), HasState: n.dir.Cluster() != "", Cluster: n.dir.Cluster(),
+			Expect: uint8(n.cfg.expect), HasState: n.raft != nil && n.raft.HasState(), Cluster: n.dir.Cluster(),
 		},
 		Logger: n.log,
 	})
 	if err != nil {
 		return err
 	}
-	n.onLeave("gossip", func(context.Context) error { return n.gossip.Leave() })
+	n.gossip.Store(g)
+	n.onLeave("gossip", func(context.Context) error { return g.Leave() })
+	return nil
+}
+
+// members are the nodes that gossip sees, none until it is open.
+func (n *node) members() []gossip.Member {
+	if g := n.gossip.Load(); g != nil {
+		return g.Members()
+	}
+	return nil
+}
+
+// membersChanged is closed at the next change of members; nil until gossip is open.
+func (n *node) membersChanged() <-chan struct{} {
+	if g := n.gossip.Load(); g != nil {
+		return g.Changed()
+	}
 	return nil
 }
 
@@ -92,9 +109,9 @@ func (n *node) checkSeeds() error {
 	timeout := time.NewTimer(seedTime)
 	defer timeout.Stop()
 	for {
-		changed := n.gossip.Changed()
+		changed := n.membersChanged()
 		heard := false
-		for _, m := range n.gossip.Members() {
+		for _, m := range n.members() {
 			if m.ID == n.dir.Node() || m.Cluster == "" || !slices.Contains(n.cfg.join, m.GossipAddr) {
 				continue
 			}
@@ -118,7 +135,7 @@ func (n *node) checkSeeds() error {
 // candidates are the drivers that gossip sees alive.
 func (n *node) candidates() []raftnode.Candidate {
 	var out []raftnode.Candidate
-	for _, m := range n.gossip.Members() {
+	for _, m := range n.members() {
 		if m.Status == gossip.Alive && m.Roles&gossip.Driver != 0 {
 			out = append(out, raftnode.Candidate{
 				ID: m.ID, Name: m.Name, Addr: m.RPCAddr, Expect: int(m.Expect), HasState: m.HasState, Cluster: m.Cluster,
@@ -128,24 +145,29 @@ func (n *node) candidates() []raftnode.Candidate {
 	return out
 }
 
-// openRaft opens the ledger. Bootstrap and membership run beside everything else: a node is up before it has a leader.
+// openRaft opens the ledger.
 func (n *node) openRaft() (err error) {
 	n.raft, err = raftnode.Open(raftnode.Config{
 		Dir: n.dir.Raft(), ID: n.dir.Node(), Name: n.cfg.name, Addr: n.rpcAddr(), Expect: n.cfg.expect, Cluster: n.dir.Cluster(),
-		Stream:           n.port.Raft(),
+		Stream: n.port.Raft(), HasState: n.dir.HasRaft(), StampState: n.dir.StampRaft,
 		HeartbeatTimeout: n.cfg.heartbeat, ElectionTimeout: n.cfg.election, LeaseTimeout: n.cfg.lease,
-		Candidates: n.candidates, CandidatesChanged: n.gossip.Changed,
+		Candidates: n.candidates, CandidatesChanged: n.membersChanged,
 		Logger: n.log, Fatal: n.fatal,
 	})
 	if err != nil {
 		return err
 	}
 	n.onLeave("raft", func(context.Context) error { return n.raft.Close() })
+	return nil
+}
+
+// runMembership bootstraps and changes the membership beside everything else: a node is up before it has a leader.
+func (n *node) runMembership() error {
 	n.run("bootstrap", func(ctx context.Context) error {
 		if err := n.raft.Bootstrap(ctx); err != nil {
 			return err
 		}
-		return n.gossip.Update(func(m *gossip.Meta) { m.HasState = true })
+		return n.gossip.Load().Update(func(m *gossip.Meta) { m.HasState = true })
 	})
 	n.run("membership", n.raft.Membership)
 	return nil

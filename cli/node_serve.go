@@ -98,7 +98,7 @@ func (n *node) driverAddrs() []string {
 			out = append(out, leader)
 		}
 	}
-	for _, m := range n.gossip.Members() {
+	for _, m := range n.members() {
 		if m.Roles&gossip.Driver != 0 && m.Status != gossip.Dead {
 			out = append(out, m.RPCAddr)
 		}
@@ -122,7 +122,7 @@ func (n *node) membership() rpc.Membership {
 		}
 	}
 	seen := make(map[string]bool)
-	for _, m := range n.gossip.Members() {
+	for _, m := range n.members() {
 		seen[m.ID] = true
 		if m.ID == leader {
 			out.Leader = m.Name

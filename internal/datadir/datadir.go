@@ -63,7 +63,7 @@ func (e *DamageError) Error() string {
 		" (it then is a new member)", e.File, e.Reason)
 }
 
-// Dir is an open data directory. StampName and StampCluster are called by one goroutine at a time; the other methods by
+// Dir is an open data directory. StampName, StampRaft and StampCluster are called by one goroutine at a time; the other methods by
 // any.
 type Dir struct {
 	fs   vfs.FS
@@ -204,6 +204,21 @@ func (d *Dir) StampName(name string) error {
 		return d.write(i)
 	}
 	return &NameError{Dir: d.path, Has: i.name, Want: name}
+}
+
+// HasRaft reports whether Raft's state was made in the directory: where it is missing now, votes are forgotten, and the
+// node must not run (rule 2).
+func (d *Dir) HasRaft() bool { return d.id.Load().raft }
+
+// StampRaft records, durably, that Raft's state is made. It is called once the first, empty state is synced and before
+// Raft can vote: only so does a state that is missing say that votes may be forgotten.
+func (d *Dir) StampRaft() error {
+	i := *d.id.Load()
+	if i.raft {
+		return nil
+	}
+	i.raft = true
+	return d.write(i)
 }
 
 // Path is the directory itself.

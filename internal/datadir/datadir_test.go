@@ -230,3 +230,24 @@ func FuzzIdentity(f *testing.F) {
 		}
 	})
 }
+
+// Rule 2: that Raft's state was made is known at every later start.
+func TestRaftStateIsStampedForEver(t *testing.T) {
+	f := vfs.NewMem()
+	d := open(t, f, "/n")
+	if d.HasRaft() {
+		t.Error("a new directory has raft state")
+	}
+	for range 2 {
+		if err := d.StampRaft(); err != nil || !d.HasRaft() {
+			t.Fatalf("stamped: %v, %v", d.HasRaft(), err)
+		}
+	}
+	if err := errors.Join(d.StampCluster("c"), d.StampName("n1"), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, f.Crash(rand.New(rand.NewPCG(1, 1))), "/n")
+	if !again.HasRaft() || again.Cluster() != "c" || again.Name() != "n1" {
+		t.Errorf("after a crash: raft %v, cluster %q, name %q", again.HasRaft(), again.Cluster(), again.Name())
+	}
+}

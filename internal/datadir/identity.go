@@ -11,10 +11,12 @@ import (
 const (
 	identityMagic   = "RSNODE\r\n"
 	identityVersion = 1
-	identityFixed   = 8 + 4 + 8 + 16 + 2 + 2 // magic, version, generation, node id, lengths of cluster id and name
+	identityFixed   = 8 + 4 + 8 + 16 + 2 + 2 + 1 // magic, version, generation, node id, lengths of cluster id and name, marks
 	nodeIDBytes     = 16
 	clusterMaxBytes = 64
 	nameMaxBytes    = 128
+
+	markRaft = 1 // Raft's state was made; further marks are of newer programs
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -25,6 +27,7 @@ type identity struct {
 	generation uint64
 	cluster    string
 	name       string
+	raft       bool // Raft's state was made in this directory
 }
 
 func (i identity) encode() []byte {
@@ -35,6 +38,11 @@ func (i identity) encode() []byte {
 	b = append(b, i.node...)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(i.cluster)))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(i.name)))
+	mark := byte(0)
+	if i.raft {
+		mark = markRaft
+	}
+	b = append(b, mark)
 	b = append(b, i.cluster...)
 	b = append(b, i.name...)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
@@ -60,6 +68,11 @@ func decode(b []byte) (identity, error) {
 	if cluster > clusterMaxBytes || name > nameMaxBytes || identityFixed+cluster+name != len(body) {
 		return identity{}, fmt.Errorf("its cluster id has %d bytes and its name %d, expected %d together", cluster, name, len(body)-identityFixed)
 	}
+	mark := body[40]
+	if mark&^markRaft != 0 {
+		return identity{}, fmt.Errorf("its marks are %#x, this program knows %#x", mark, markRaft)
+	}
+	i.raft = mark&markRaft != 0
 	i.cluster = string(body[identityFixed : identityFixed+cluster])
 	i.name = string(body[identityFixed+cluster:])
 	return i, checkNodeID(i.node)

@@ -42,7 +42,7 @@ type Decision struct {
 
 // Decide says what a node without state does, given the candidates that it sees, with or without itself. It is pure.
 //
-// Nobody bootstraps who sees state anywhere: that would be a second cluster. Otherwise exactly the expected number of
+// Nobody bootstraps who belongs to a cluster or sees one anywhere: that would be a second cluster. Otherwise exactly the expected number of
 // candidates must be there, all of which expect it; the one with the lowest id bootstraps with all of them and the
 // others wait for it, so that two different lists cannot both come into force.
 func Decide(self Candidate, seen []Candidate) Decision {
@@ -53,8 +53,13 @@ func Decide(self Candidate, seen []Candidate) Decision {
 			continue
 		case c.HasState:
 			return Decision{Action: Join, Reason: fmt.Sprintf("%s at %s has state: its cluster is joined", c.Name, c.Addr)}
+		case c.Cluster != "":
+			return Decision{Action: Join, Reason: fmt.Sprintf("%s at %s belongs to cluster %s, which is joined", c.Name, c.Addr, c.Cluster)}
 		}
 		fresh = append(fresh, c)
+	}
+	if self.Cluster != "" {
+		return Decision{Action: Join, Reason: fmt.Sprintf("this node belongs to cluster %s, which is joined", self.Cluster)}
 	}
 	if self.Expect == 0 {
 		return Decision{Action: Wait, Reason: "bootstrap-expect is not set: waiting for a cluster to join"}

@@ -42,7 +42,11 @@ func TestWhatANodeWithoutStateDecides(t *testing.T) {
 		{
 			"state of another cluster", with(a, func(c *Candidate) { c.Cluster = "0123456789abcdef" }),
 			[]Candidate{b, d, with(fresh("e", 3), func(c *Candidate) { c.HasState, c.Cluster = true, "ffff0000" })},
-			Bootstrap, "all 3",
+			Join, "this node belongs to cluster 0123",
+		},
+		{
+			"another one belongs to a cluster, without state", a,
+			[]Candidate{b, with(d, func(c *Candidate) { c.Cluster = "01234567" })}, Join, "d at d:1 belongs to cluster 01234567",
 		},
 		{
 			"state of the own cluster, its id cut off", with(a, func(c *Candidate) { c.Cluster = "0123456789abcdef" }),

@@ -47,6 +47,11 @@ type Config struct {
 	// Cluster is the cluster id stamped into the data directory, "" for none. Candidates of others are ignored.
 	Cluster string
 	Stream  Stream
+	// HasState says that raft's state was made in Dir before: if it is missing now, Open refuses, because the node would
+	// vote a second time under its id (rule 2). StampState makes HasState true from the next start on, durably. It is
+	// called by Open when the first state is synced and nothing can have been voted yet; nil: nothing is recorded.
+	HasState   bool
+	StampState func() error
 
 	HeartbeatTimeout time.Duration // 500 ms
 	ElectionTimeout  time.Duration // 500 ms

@@ -3,7 +3,9 @@ package raftnode
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,6 +105,11 @@ func (n *Node) start() (err error) {
 	if n.stable, err = n.verifyDisk(log); err != nil {
 		return err
 	}
+	if stamp := n.config.StampState; stamp != nil && !n.config.HasState {
+		if err := stamp(); err != nil {
+			return err
+		}
+	}
 	n.ledger = newLedger(n.fatal)
 	n.transport = newTransport(&n.config)
 	undo = append(undo, n.transport.Close)
@@ -112,6 +119,12 @@ func (n *Node) start() (err error) {
 func (n *Node) openDisk() (disk, error) {
 	if n.config.Disk != nil {
 		return n.config.Disk, nil
+	}
+	if n.config.HasState { // else the file is made here
+		info, err := os.Stat(n.config.file())
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+			return nil, forgotten(n.config.file(), n.config.ID)
+		}
 	}
 	return openBolt(n.config.file())
 }
@@ -138,7 +151,7 @@ func (n *Node) verifyDisk(log *checked) (*stable, error) {
 	if err != nil {
 		return nil, damaged(n.config.file(), "%v", err)
 	}
-	s, err := openStable(n.disk, n.config.file(), n.config.ID, last == 0 && snapshot == 0)
+	s, err := openStable(n.disk, n.config.file(), n.config.ID, last == 0 && snapshot == 0, n.config.HasState)
 	if err != nil {
 		return nil, err
 	}

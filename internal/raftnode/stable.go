@@ -32,11 +32,14 @@ type stable struct {
 	values map[string][]byte
 }
 
-// openStable reads the record of node id. Without one, fresh says whether that is right: then it is written.
-func openStable(d disk, file, id string, fresh bool) (*stable, error) {
+// openStable reads the record of node id. Without one, it is written if that is right: there is nothing else (fresh),
+// and there never was (not had).
+func openStable(d disk, file, id string, fresh, had bool) (*stable, error) {
 	s := &stable{disk: d, file: file, id: id, values: map[string][]byte{}}
 	raw, err := d.Get([]byte(stableKey))
 	switch {
+	case errors.Is(err, errNotFound) && fresh && had:
+		return nil, forgotten(file, id)
 	case errors.Is(err, errNotFound) && fresh:
 		if err := d.Set([]byte(stableKey), s.encode(s.values)); err != nil {
 			return nil, fmt.Errorf("open %s: %w", file, err)
@@ -57,6 +60,12 @@ func openStable(d disk, file, id string, fresh bool) (*stable, error) {
 	}
 	s.values = values
 	return s, nil
+}
+
+// forgotten says that the state of a node that had one is gone.
+func forgotten(file, id string) error {
+	return damaged(file, "it is missing or empty, but node %s has had raft state here: it would vote again as the voter "+
+		"that it was; restore nothing older", id)
 }
 
 // encode gives magic, CRC32C of the rest, then owner, and keys and values in order of the key, each with its length.

@@ -137,6 +137,15 @@ func TestStartRefusesWhatIsNotItsOwn(t *testing.T) {
 		r := start(t, flags(n.dir, freePorts(t, 3))...)
 		refused(t, r, 1, n.dir, n.name)
 	})
+	t.Run("raft directory wiped", func(t *testing.T) { // rule 2: never the old voter
+		dir := copyOf(t, n.dir)
+		if err := os.RemoveAll(filepath.Join(dir, "raft")); err != nil {
+			t.Fatal(err)
+		}
+		args := flags(dir, freePorts(t, 3))
+		args[3] = n.name
+		refused(t, start(t, args...), 1, filepath.Join(dir, "raft"), "new member")
+	})
 	damage := []struct {
 		name, glob, says string
 	}{
