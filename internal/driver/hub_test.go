@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -207,6 +208,47 @@ func TestRequestsOfAClosedSessionAreNotAnswered(t *testing.T) {
 		}
 		if _, ok := r.Hub.Of(e.Session()); ok {
 			t.Error("the connection of a session that is over is still there")
+		}
+	})
+}
+
+// Rule 10: a command has a limit, and a request above it is not repeated for ever.
+func TestRequestsThatAreTooLargeAreSplitOrRefused(t *testing.T) {
+	start(t, func(r *drivertest.Rig) {
+		r.Raft.Before = func(_ context.Context, step any) error {
+			switch c := step.(type) {
+			case *fsm.BlocksAdded:
+				if len(c.Blocks) > 2 || c.Blocks[len(c.Blocks)-1].Records == 999 {
+					return fmt.Errorf("propose: %w", id.ErrTooLarge)
+				}
+			case *fsm.InventoryReported:
+				return id.ErrTooLarge
+			}
+			return nil
+		}
+		r.Lead()
+		e := r.Executor("a")
+		app := r.Submit("wc", nil)
+		in := id.Instance(r.Must(&fsm.ReceiverScheduled{App: app, Session: e.Session()}))
+		e.Must(&job.ReceiverStarted{App: app, Instance: in})
+		report := &job.BlocksReport{}
+		for n := range 7 {
+			report.Blocks = append(report.Blocks, job.BlockReport{
+				ID: id.Block{App: app, Instance: in, Number: uint64(n + 1)}, Records: 1, Stores: []id.Store{e.Hello.Store},
+			})
+		}
+		report.Blocks[6].Records = 999
+		reply := e.Must(report)
+		for i, b := range reply.Blocks {
+			if want := job.Done; i < 6 && b.Outcome != want || i == 6 && (b.Outcome != job.Refused || b.Reason == "") {
+				t.Errorf("block %d: %+v, expected six taken and the seventh refused", i+1, b)
+			}
+		}
+		if len(reply.Blocks) != 7 || r.App(app).Received != 6 {
+			t.Errorf("%d answers, %d records received; expected 7 and 6", len(reply.Blocks), r.App(app).Received)
+		}
+		if reply, err := e.Request(&job.Inventory{First: true, Last: true}); err != nil || reply.Outcome != job.Refused {
+			t.Errorf("inventory: %+v, %v; expected it refused", reply, err)
 		}
 	})
 }

@@ -19,10 +19,12 @@ func (c *conn) answer(ctx context.Context, r job.ToDriver) (job.Reply, error) {
 		return job.Reply{}, err
 	}
 	result, err := c.tenure.Propose(ctx, command)
-	if errors.Is(err, id.ErrOverloaded) {
+	switch {
+	case errors.Is(err, id.ErrOverloaded):
 		return replyTo(r, fsm.Result{Outcome: fsm.Limited, Reason: id.ErrOverloaded.Error()})
-	}
-	if err != nil {
+	case errors.Is(err, id.ErrTooLarge):
+		return c.tooLarge(ctx, r, err)
+	case err != nil:
 		return job.Reply{}, err
 	}
 	v := c.tenure.View()
@@ -39,6 +41,26 @@ func (c *conn) answer(ctx context.Context, r job.ToDriver) (job.Reply, error) {
 		reply.Positions = positions(v, started.App, started.Stream)
 	}
 	return reply, err
+}
+
+// tooLarge answers a request that no entry can hold: a report of many blocks is made in halves, in order; anything else
+// is refused, because it would not become smaller by being repeated.
+func (c *conn) tooLarge(ctx context.Context, r job.ToDriver, cause error) (job.Reply, error) {
+	report, ok := r.(*job.BlocksReport)
+	if !ok || len(report.Blocks) < 2 {
+		return replyTo(r, fsm.Result{Outcome: fsm.Refused, Reason: cause.Error()})
+	}
+	half := len(report.Blocks) / 2
+	first, err := c.answer(ctx, &job.BlocksReport{Blocks: report.Blocks[:half]})
+	if err != nil {
+		return job.Reply{}, err
+	}
+	second, err := c.answer(ctx, &job.BlocksReport{Blocks: report.Blocks[half:]})
+	if err != nil {
+		return job.Reply{}, err
+	}
+	second.Blocks = append(first.Blocks, second.Blocks...)
+	return second, nil
 }
 
 // commandOf makes the command of a request that came under a session.

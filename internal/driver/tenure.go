@@ -40,9 +40,8 @@ func (t *tenure) Propose(ctx context.Context, c fsm.Command) (fsm.Result, error)
 	if err != nil {
 		return fsm.Result{}, fmt.Errorf("propose %T: %w", c, err)
 	}
-	// Terms only rise, and ours was open before the proposal: if it still is, it was when the command was applied.
-	if now := t.raft.View().Leadership().Term; r.Outcome != fsm.Done && now != t.term {
-		return fsm.Result{}, fmt.Errorf("propose %T in term %d: deposed by term %d", c, t.term, now)
+	if r.Stale {
+		return fsm.Result{}, fmt.Errorf("propose %T in term %d: %w: %s", c, t.term, errDeposed, r.Reason)
 	}
 	return r, nil
 }

@@ -13,6 +13,9 @@ type Leadership struct {
 var (
 	// ErrNotLeader says that this node does not lead, or not in the term that the proposal cites.
 	ErrNotLeader = errors.New("this node does not lead")
-	// ErrOverloaded says that the queue of proposals is full: come again after a while.
-	ErrOverloaded = errors.New("queue of proposals is full")
+	// ErrOverloaded says that no proposals are taken now, because too many wait or the disk is short: come again after
+	// a while.
+	ErrOverloaded = errors.New("no proposals are taken now")
+	// ErrTooLarge says that the command is larger than one may be: it is no use to come again with it.
+	ErrTooLarge = errors.New("command is too large")
 )

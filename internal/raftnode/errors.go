@@ -11,12 +11,12 @@ import (
 var (
 	// ErrNotLeader says that this node does not lead, or not in the term asked for. See NotLeaderError for who does.
 	ErrNotLeader = id.ErrNotLeader
-	// ErrOverloaded says that the queue of proposals is full.
+	// ErrOverloaded says that the queue of proposals is full, or that the disk is short (rule 10).
 	ErrOverloaded = id.ErrOverloaded
 	// ErrUnknown says that the command was handed to raft and its fate is not known: it may take effect later.
 	ErrUnknown = errors.New("outcome of the proposal is unknown")
 	// ErrTooLarge says that a command is above MaxCommand. It was not proposed.
-	ErrTooLarge = errors.New("command is too large")
+	ErrTooLarge = id.ErrTooLarge
 	// ErrClosed says that the node is closed.
 	ErrClosed = errors.New("raft node is closed")
 	// ErrDamaged is what every DamageError is.

@@ -220,7 +220,9 @@ func (a *apiServer) propose(ctx context.Context, c fsm.Command) (fsm.Result, err
 		case doubt == nil && errors.Is(err, id.ErrNotLeader):
 			return r, a.elsewhere()
 		case doubt == nil && errors.Is(err, id.ErrOverloaded):
-			return r, overloaded("queue of proposals is full")
+			return r, overloaded(err.Error())
+		case errors.Is(err, id.ErrTooLarge):
+			return r, invalid("request", "too large", "one that fits into a command: "+err.Error())
 		case errors.Is(err, id.ErrNotLeader), ctx.Err() != nil:
 			return r, a.unknown(errors.Join(doubt, err))
 		}
