@@ -59,8 +59,7 @@ func (c *conn) tooLarge(ctx context.Context, r job.ToDriver, cause error) (job.R
 	if err != nil {
 		return job.Reply{}, err
 	}
-	second.Blocks = append(first.Blocks, second.Blocks...)
-	return second, nil
+	return job.Reply{Outcome: job.Done, Blocks: append(first.Blocks, second.Blocks...)}, nil
 }
 
 // commandOf makes the command of a request that came under a session.
