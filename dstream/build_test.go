@@ -142,7 +142,15 @@ func TestSpecsAreChecked(t *testing.T) {
 		func() { dstream.RegisterIn(r, "a b", func(*dstream.Context, none) error { return nil }) },
 		func() { dstream.RegisterIn[none](r, "d", nil) },
 		func() { dstream.RegisterIn(r, "e", func(*dstream.Context, int) error { return nil }) },
-		func() { dstream.RegisterIn(r, "f", func(*dstream.Context, struct{ a int }) error { return nil }) },
+		func() {
+			dstream.RegisterIn(r, "f", func(*dstream.Context, struct {
+				common
+				Other string `json:"source"`
+			}) error {
+				return nil
+			})
+		},
+		func() { dstream.RegisterIn(r, "", func(*dstream.Context, none) error { return nil }) },
 	} {
 		func() {
 			defer func() {

@@ -22,7 +22,7 @@ type params struct {
 
 type param struct {
 	name     string
-	index    int
+	index    []int // of the field, through embedded structs
 	typ      reflect.Type
 	required bool
 }
@@ -39,25 +39,42 @@ func paramsOf(t reflect.Type) (*params, error) {
 		return nil, fmt.Errorf("parameters are a %v, expected a struct", t)
 	}
 	ps := &params{typ: t}
+	if err := ps.add(t, nil); err != nil {
+		return nil, err
+	}
+	return ps, nil
+}
+
+// add takes the fields that encoding/json takes: exported ones, and those of embedded structs as if they were the outer
+// one's. Two of one name are refused.
+func (ps *params) add(t reflect.Type, index []int) error {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Anonymous || !f.IsExported() {
-			return nil, fmt.Errorf("field %v.%s: parameters are exported fields, and not embedded", t, f.Name)
+		at := append(slices.Clone(index), i)
+		tag := f.Tag.Get("json")
+		name, rest, _ := strings.Cut(tag, ",")
+		if f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct {
+			if err := ps.add(f.Type, at); err != nil {
+				return err
+			}
+			continue
 		}
-		name, rest, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "-" && rest == "" {
-			return nil, fmt.Errorf("field %v.%s: a parameter cannot be left out of JSON", t, f.Name)
+		if !f.IsExported() || tag == "-" {
+			continue
 		}
 		if name == "" {
 			name = f.Name
 		}
 		if ps.field(name) != nil {
-			return nil, fmt.Errorf("field %v.%s: the name %q is taken", t, f.Name, name)
+			return fmt.Errorf("field %v.%s: the name %q is taken", t, f.Name, name)
 		}
-		optional := slices.Contains(strings.Split(rest, ","), "omitempty")
-		ps.fields = append(ps.fields, param{name: name, index: i, typ: f.Type, required: !optional})
+		optional := f.Type.Kind() == reflect.Pointer
+		for _, o := range strings.Split(rest, ",") {
+			optional = optional || o == "omitempty" || o == "omitzero"
+		}
+		ps.fields = append(ps.fields, param{name: name, index: at, typ: f.Type, required: !optional})
 	}
-	return ps, nil
+	return nil
 }
 
 func (ps *params) field(name string) *param {
@@ -92,7 +109,7 @@ func (ps *params) fromJSON(b []byte) (reflect.Value, error) {
 		f := ps.field(g.name)
 		if f == nil {
 			errs = append(errs, ps.unknown(g.name))
-		} else if err := f.decode(g.value, v.Field(f.index)); err != nil {
+		} else if err := f.decode(g.value, v.FieldByIndex(f.index)); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -176,9 +193,12 @@ func (f *param) decode(raw json.RawMessage, v reflect.Value) error {
 		return fmt.Errorf("parameter %q is %s, expected %s", f.name, short(raw), f.expected())
 	}
 	if bytes.Equal(raw, []byte("null")) {
+		if k := f.typ.Kind(); k == reflect.Pointer || k == reflect.Slice || k == reflect.Map {
+			return nil // as nil is written
+		}
 		return wrong()
 	}
-	if f.typ == durationType {
+	if f.typ == durationType { // a number says no unit
 		var s string
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return wrong()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +49,49 @@ func TestParametersAreDecodedByTheirType(t *testing.T) {
 	}
 	if !json.Valid(b) || b[0] != '{' {
 		t.Errorf("not an object: %s", b)
+	}
+}
+
+type common struct {
+	Source string `json:"source"`
+}
+
+// What encoding/json makes of a program's parameters is taken for them.
+func TestParametersAreTheFieldsThatJSONKnows(t *testing.T) {
+	type nested struct {
+		common
+		Limit  *int           `json:"limit"`
+		Names  []string       `json:"names"`
+		Labels map[string]int `json:"labels"`
+		Zero   time.Time      `json:"zero,omitzero"`
+		Hidden int            `json:"-"`
+		cache  int
+	}
+	var got nested
+	r := dstream.NewRegistry()
+	dstream.RegisterIn(r, "p", func(c *dstream.Context, p nested) error {
+		got = p
+		stream[int](c).Print()
+		return nil
+	})
+	want := nested{common: common{"s"}}
+	b, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Build(dataset.Spec{Name: "p", Params: b, BatchMS: 1000, Partitions: 1}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s was read as %+v: %v", b, got, err)
+	}
+	for params, says := range map[string]string{
+		`{"names":[],"labels":{}}`:                               `parameter "source" is missing, expected a string`,
+		`{"source":"s","names":[],"labels":{},"Hidden":1}`:       `unknown parameter "Hidden", it takes: source, limit, names, labels, zero`,
+		`{"source":"s","names":[],"labels":{},"cache":1}`:        `unknown parameter "cache"`,
+		`{"source":null,"names":null,"labels":null,"limit":"x"}`: `parameter "source" is null, expected a string`,
+	} {
+		_, err := r.Build(dataset.Spec{Name: "p", Params: []byte(params), BatchMS: 1000, Partitions: 1})
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", params, err)
+		}
 	}
 }
 

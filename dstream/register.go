@@ -39,8 +39,9 @@ var registered = NewRegistry()
 func Builder() *Registry { return registered }
 
 // Register makes a program known under a name; call it from init or main, before the node starts. P is a struct whose
-// exported fields are the parameters, named by their json tags; a field without omitempty must be given. build must be
-// a pure function of its parameters: every process that works for the application calls it.
+// exported fields are the parameters, named as encoding/json names them; a field that is no pointer and has neither
+// omitempty nor omitzero must be given. A time.Duration is given as "1m30s". build must be a pure
+// function of its parameters: every process that works for the application calls it.
 //
 // It panics on a name that is not letters, digits, '-', '_' or '.', or is taken, and on a P that cannot hold
 // parameters: these are errors of the program.
