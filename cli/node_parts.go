@@ -152,7 +152,9 @@ func (n *node) openRaft() (err error) {
 		Stream: n.port.Raft(), HasState: n.dir.HasRaft(), StampState: n.dir.StampRaft,
 		HeartbeatTimeout: n.cfg.heartbeat, ElectionTimeout: n.cfg.election, LeaseTimeout: n.cfg.lease,
 		Candidates: n.candidates, CandidatesChanged: n.membersChanged,
-		Logger: n.log, Fatal: n.fatal,
+		Free:         func() (uint64, error) { return vfs.OS{}.Free(n.dir.Raft()) },
+		ReserveBytes: uint64(n.cfg.raftReserve) * mebibyte,
+		Logger:       n.log, Fatal: n.fatal,
 	})
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ type nodeConfig struct {
 	expect, slots                   int
 	join                            []string
 	blockMemory, diskReserve        int64 // MiB
+	raftReserve                     int64 // MiB
 	heartbeat, election, lease      time.Duration
 	tls                             tlsFiles
 	logLevel, logFormat, configFile string
@@ -60,6 +61,7 @@ func (e *env) startCommand() *cobra.Command {
 	flags.IntVar(&c.slots, "slots", runtime.NumCPU(), "tasks to run at a time")
 	flags.Int64Var(&c.blockMemory, "block-memory", 512, "MiB of blocks kept in memory; the rest is read from disk")
 	flags.Int64Var(&c.diskReserve, "disk-reserve", 256, "MiB of disk that blocks leave free")
+	flags.Int64Var(&c.raftReserve, "raft-disk-reserve", 64, "MiB of disk below which a driver proposes nothing; less than --disk-reserve, so that sources wait first")
 	flags.DurationVar(&c.heartbeat, "raft-heartbeat-timeout", 500*time.Millisecond, "silence of the leader after which a driver stands for election")
 	flags.DurationVar(&c.election, "raft-election-timeout", 500*time.Millisecond, "time for one election")
 	flags.DurationVar(&c.lease, "raft-lease-timeout", 250*time.Millisecond, "time without a majority after which the leader steps down")
@@ -138,8 +140,9 @@ func (c *nodeConfig) checkWork() error {
 			return usagef("flag --roles: %q, expected driver, executor or both", r)
 		}
 	}
-	if c.slots < 1 || c.blockMemory < 1 || c.diskReserve < 0 {
-		return usagef("flags --slots, --block-memory and --disk-reserve: %d, %d and %d, expected at least 1, 1 and 0", c.slots, c.blockMemory, c.diskReserve)
+	if c.slots < 1 || c.blockMemory < 1 || c.diskReserve < 0 || c.raftReserve < 0 {
+		return usagef("flags --slots, --block-memory, --disk-reserve and --raft-disk-reserve: %d, %d, %d and %d, expected at least 1, 1, 0 and 0",
+			c.slots, c.blockMemory, c.diskReserve, c.raftReserve)
 	}
 	if c.expect < 0 || c.expect > maxExpect || c.expect > 0 && !c.has(roleDriver) {
 		return usagef("flag --bootstrap-expect: %d, expected 0 to %d, and 0 for a node that is no driver", c.expect, maxExpect)

@@ -64,6 +64,11 @@ type Config struct {
 	TrailingLogs      uint64        // 10240 entries
 	QueueSize         int           // QueueSize
 
+	// Free gives the bytes left on the disk of Dir. With less than ReserveBytes of them this node proposes nothing
+	// (rule 10). nil: there is no reserve.
+	Free         func() (uint64, error)
+	ReserveBytes uint64
+
 	// Candidates lists the drivers that gossip sees alive, with or without this node. It must not block.
 	Candidates func() []Candidate
 	// CandidatesChanged is closed at their next change; nil: they are looked at every half second.

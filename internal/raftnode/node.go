@@ -39,6 +39,7 @@ type Node struct {
 	inflight chan batch
 	reads    chan *reading
 	waiting  chan struct{} // one for each barrier and membership change that waits
+	reserve  reserve
 
 	mu      sync.RWMutex // guards closed: no proposal, read or wait begins after it is set
 	closed  bool
@@ -81,6 +82,10 @@ func Open(c Config) (*Node, error) {
 	n.work.Go(n.commit)
 	n.work.Go(n.complete)
 	n.work.Go(n.verify)
+	if c.Free != nil && c.ReserveBytes > 0 {
+		n.checkDisk() // before anything is proposed
+		n.work.Go(n.watchDisk)
+	}
 	return n, nil
 }
 

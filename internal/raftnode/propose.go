@@ -38,6 +38,9 @@ func (n *Node) Propose(ctx context.Context, term uint64, c fsm.Command) (fsm.Res
 	if !n.IsLeader(term) {
 		return fsm.Result{}, n.notLeader()
 	}
+	if short := n.reserve.short.Load(); short != nil {
+		return fsm.Result{}, fmt.Errorf("propose command of kind %d: %w", c.Kind(), short)
+	}
 	part, err := fsm.EncodeCommand(term, c) // here, so that callers share the work
 	if err != nil {
 		return fsm.Result{}, fmt.Errorf("propose command of kind %d: %w", c.Kind(), err)
