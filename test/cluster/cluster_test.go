@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,6 +63,8 @@ type node struct {
 	name              string
 	dir               string
 	rpc, gossip, http int
+	executorOnly      bool     // no driver
+	flags             []string // more flags of start, after all others
 	proc              *chaos.Process
 	starts            int
 }
@@ -76,10 +79,10 @@ type cluster struct {
 	expect int
 }
 
-// newCluster starts size nodes and waits for a leader.
-func newCluster(t *testing.T, size int) *cluster {
+// newCluster starts size nodes, changed as told, and waits for a leader.
+func newCluster(t *testing.T, size int, change ...func(*node)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), expect: size}
+	c := &cluster{t: t, dir: t.TempDir()}
 	t.Cleanup(c.close)
 	ports := freePorts(t, 3*size)
 	for i := range size {
@@ -87,6 +90,14 @@ func newCluster(t *testing.T, size int) *cluster {
 			name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(c.dir, fmt.Sprintf("n%d", i+1)),
 			rpc: ports[3*i], gossip: ports[3*i+1], http: ports[3*i+2],
 		})
+	}
+	for _, n := range c.nodes {
+		for _, f := range change {
+			f(n)
+		}
+		if !n.executorOnly {
+			c.expect++
+		}
 	}
 	for _, n := range c.nodes {
 		c.start(n)
@@ -118,14 +129,18 @@ func (c *cluster) startArgs(n *node) []string {
 	args := []string{
 		"start", "--data", n.dir, "--name", n.name, "--bind", "127.0.0.1",
 		"--rpc-port", fmt.Sprint(n.rpc), "--gossip-port", fmt.Sprint(n.gossip), "--http-port", fmt.Sprint(n.http),
-		"--bootstrap-expect", fmt.Sprint(c.expect),
+	}
+	if n.executorOnly {
+		args = append(args, "--roles", "executor")
+	} else {
+		args = append(args, "--bootstrap-expect", fmt.Sprint(c.expect))
 	}
 	for _, o := range c.nodes {
 		if o != n {
 			args = append(args, "--join", fmt.Sprintf("127.0.0.1:%d", o.gossip))
 		}
 	}
-	return args
+	return append(args, n.flags...)
 }
 
 func (c *cluster) start(n *node) {
@@ -300,4 +315,35 @@ func (c *cluster) app(name string) app {
 	var a app
 	await(c.t, 60*time.Second, "an answer about application "+name, func() bool { return c.read(&a, "app", name) })
 	return a
+}
+
+// ended reports whether the node's process is over.
+func (n *node) ended() bool {
+	select {
+	case <-n.proc.Exited():
+		return true
+	default:
+		return false
+	}
+}
+
+// allReady reports whether every node says that it can do its work.
+func (c *cluster) allReady() bool {
+	for _, n := range c.nodes {
+		r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/ready", n.http))
+		if err != nil {
+			return false
+		}
+		r.Body.Close()
+		if r.StatusCode != http.StatusOK {
+			return false
+		}
+	}
+	return true
+}
+
+// logHas reports whether the node's log holds a text.
+func (c *cluster) logHas(n *node, text string) bool {
+	b, err := os.ReadFile(filepath.Join(c.dir, n.name+".log"))
+	return err == nil && bytes.Contains(b, []byte(text))
 }

@@ -1,0 +1,95 @@
+package cluster
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// Drivers that do not compute and executors that do not vote: word count works, and survives the death of the leader.
+func TestDriversAndExecutorsAreNodesOfTheirOwn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real processes; left out by -short")
+	}
+	lines := text(t, 20_000)
+	c := newCluster(t, 5, func(n *node) {
+		if n.executorOnly = strings.TrimLeft(n.name, "n") > "3"; !n.executorOnly {
+			n.flags = []string{"--roles", "driver"}
+		}
+	})
+	prefix := c.startWordCount("wc")
+	f := c.feed("wc", "p1", lines, 10*time.Second)
+	await(t, 30*time.Second, "some processed records", func() bool { return c.app("wc").Processed > int64(len(lines))/10 })
+	leader := c.waitLeader(30 * time.Second)
+	if leader.executorOnly {
+		t.Fatalf("%s leads, though it is no driver", leader.name)
+	}
+	if err := leader.proc.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	c.waitLeaderOtherThan(leader, 30*time.Second)
+	f.wait(t, 60*time.Second)
+	c.start(leader)
+	c.must("--timeout", "50s", "stop", "wc")
+	await(t, 60*time.Second, "wc to be stopped", func() bool { return c.app("wc").State == "stopped" })
+	sameTotals(t, total(t, prefix), oracle(lines))
+	drivers := *c
+	drivers.nodes = c.nodes[:3] // only they have a copy of the ledger
+	drivers.sameState()
+}
+
+// SIGTERM of one node after the other while lines come in, as an upgrade does: every one leaves with status 0 and says
+// nothing above info of it, nothing is lost.
+func TestRollingRestartLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real processes; left out by -short")
+	}
+	lines := text(t, 50_000)
+	c := newCluster(t, 3)
+	prefix := c.startWordCount("wc")
+	f := c.feed("wc", "p1", lines, 15*time.Second)
+	for _, n := range c.nodes {
+		await(t, 30*time.Second, "all nodes to be ready", c.allReady)
+		if err := n.proc.Terminate(); err != nil {
+			t.Fatal(err)
+		}
+		left := time.Now()
+		await(t, 20*time.Second, n.name+" to end", n.ended)
+		if status := n.proc.ExitCode(); status != 0 {
+			t.Errorf("%s ended with status %d, expected 0", n.name, status)
+		}
+		t.Logf("%s left within %v", n.name, time.Since(left).Round(time.Millisecond))
+		c.start(n)
+	}
+	f.wait(t, 60*time.Second)
+	c.finish("wc", prefix, lines)
+}
+
+// A second SIGTERM ends a node at once, also where it could not leave in order: a leader that has no majority.
+func TestSecondSignalEndsANodeAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real processes; left out by -short")
+	}
+	c := newCluster(t, 3)
+	c.startWordCount("wc")
+	leader := c.waitLeader(30 * time.Second)
+	for _, n := range c.nodes {
+		if n != leader {
+			if err := n.proc.Pause(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := leader.proc.Terminate(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, 10*time.Second, "the node to begin to leave", func() bool { return c.logHas(leader, "leaving in order") })
+	began := time.Now()
+	if err := leader.proc.Terminate(); err != nil && !leader.ended() {
+		t.Fatal(err)
+	}
+	await(t, 10*time.Second, "the node to end", leader.ended)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the node ended %v after the second signal, expected at once", took)
+	}
+}
