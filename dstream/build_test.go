@@ -72,9 +72,42 @@ func TestErrorsOfConstructionAreReportedTogetherWithTheirPlace(t *testing.T) {
 		dstream.CountByValue(s, dstream.Partitions(-1))
 		return nil
 	})
-	says(t, err, `program "test"`, "dstream/build_test.go:", "map: the function is nil", `map: the option "Partitions" does not apply`,
+	says(t, err, `program "test": 8 errors`, "dstream/build_test.go:", "map: the function is nil", `map: the option "Partitions" does not apply`,
 		"repartition: 0 partitions, expected 1 to", "Print([0])", "saveAsTextFiles", "remember: duration 0s",
-		"checkpoint: interval 1.5s, expected a multiple of the batch interval 1s", "Partitions(-1)", "no output operations registered")
+		"checkpoint: interval 1.5s, expected a multiple of the batch interval 1s", "Partitions(-1)")
+	_, err = build(t, func(c *dstream.Context) error { stream[string](c); return nil })
+	says(t, err, `program "test": no output operations registered`)
+}
+
+func TestAGraphThatIsBuiltDoesNotChange(t *testing.T) {
+	var c *dstream.Context
+	var s *dstream.DStream[int]
+	app := built(t, func(ctx *dstream.Context) { c, s = ctx, stream[int](ctx); s.Print() })
+	before := app.Plan().Fingerprint()
+	for name, change := range map[string]func(){
+		"map":             func() { dstream.Map(s, func(v int) int { return v }) },
+		"print":           func() { s.Print() },
+		"saveAsTextFiles": func() { s.SaveAsTextFiles("p", "") },
+		"foreachPartition": func() {
+			dstream.ForeachPartition(s, func(context.Context, dstream.Partition, iter.Seq[int]) error { return nil })
+		},
+		"name":           func() { s.Name("late") },
+		"remember":       func() { c.Remember(time.Minute) },
+		"checkpoint":     func() { c.Checkpoint(time.Minute) },
+		"receiverStream": func() { stream[int](c) },
+	} {
+		func() {
+			defer func() {
+				if v, _ := recover().(string); !strings.Contains(v, name+" at dstream/build_test.go:") || !strings.Contains(v, "the graph is built already") {
+					t.Errorf("%s: %q", name, v)
+				}
+			}()
+			change()
+		}()
+	}
+	if app.Plan().Fingerprint() != before || app.Plan().Streams[0].Name != "" || len(app.Outputs()) != 1 {
+		t.Error("the graph changed")
+	}
 }
 
 func TestTypesWithoutCodecAreRefusedWhereRecordsWouldCross(t *testing.T) {

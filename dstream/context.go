@@ -15,7 +15,7 @@ import (
 )
 
 // Context is a graph under construction (Spark: StreamingContext). It belongs to one call of a build function: streams
-// made after that returned are an error of the program and panic.
+// made after that returned are an error of the program and panic, as does any other change.
 type Context struct {
 	spec       dataset.Spec
 	out        io.Writer
@@ -38,6 +38,7 @@ func (c *Context) BatchInterval() time.Duration {
 // Remember keeps the input of every batch for at least d after its time, longer than the graph needs by itself. It may
 // be called once.
 func (c *Context) Remember(d time.Duration) {
+	c.unsealed("remember")
 	switch {
 	case c.remember != 0:
 		c.fail("remember", fmt.Errorf("set twice: %v, then %v", c.remember, d))
@@ -50,6 +51,7 @@ func (c *Context) Remember(d time.Duration) {
 
 // Checkpoint sets how often state is saved as a whole; streams without state have nothing to save.
 func (c *Context) Checkpoint(every time.Duration) {
+	c.unsealed("checkpoint")
 	if every <= 0 || every%c.BatchInterval() != 0 {
 		c.fail("checkpoint", fmt.Errorf("interval %v, expected a multiple of the batch interval %v", every, c.BatchInterval()))
 		return
@@ -64,6 +66,7 @@ func (c *Context) fail(op string, err error) {
 
 // function checks a function given by the user and remembers whose it is.
 func (c *Context) function(op string, f any) {
+	c.unsealed(op)
 	if v := reflect.ValueOf(f); v.IsNil() {
 		c.fail(op, errors.New("the function is nil"))
 		return
@@ -74,7 +77,7 @@ func (c *Context) function(op string, f any) {
 // err is everything that was found wrong, in order of construction.
 func (c *Context) err() error {
 	errs := c.errs
-	if len(c.outputs) == 0 {
+	if len(c.plan.Outputs) == 0 {
 		errs = append(errs, errors.New("no output operations registered: end a stream in Print, SaveAsTextFiles, ForeachPartition, ..."))
 	}
 	switch len(errs) {
@@ -84,6 +87,13 @@ func (c *Context) err() error {
 		return errs[0]
 	}
 	return fmt.Errorf("%d errors:\n%w", len(errs), errors.Join(errs...))
+}
+
+// unsealed panics at who changes a graph that executors use already.
+func (c *Context) unsealed(op string) {
+	if c.sealed {
+		panic("dstream: " + op + " at " + caller() + ": the graph is built already; that is for the build function to do")
+	}
 }
 
 // seal ends the construction.
@@ -118,9 +128,7 @@ type DStream[T any] struct {
 
 // add makes a stream and describes it in the plan.
 func add[T any](c *Context, op string, slideMS int64, parents []id.Stream, parts int, f compute[T]) *DStream[T] {
-	if c.sealed {
-		panic("dstream: " + op + " at " + caller() + ": the graph is built already; streams are made in the build function only")
-	}
+	c.unsealed(op)
 	s := &DStream[T]{c: c, id: id.Stream(len(c.streams)), slideMS: slideMS, compute: f}
 	c.streams = append(c.streams, s)
 	c.plan.Streams = append(c.plan.Streams, plan.Stream{
@@ -139,6 +147,7 @@ func typeName[T any]() string {
 
 // Name sets the name under which the stream is shown.
 func (s *DStream[T]) Name(name string) *DStream[T] {
+	s.c.unsealed("name")
 	s.c.plan.Streams[s.id].Name = name
 	return s
 }

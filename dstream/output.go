@@ -21,14 +21,12 @@ type output struct {
 func (o output) Name() string      { return o.name }
 func (o output) Stream() id.Stream { return o.stream }
 
-// output names an output operation of s and puts it into the plan; the caller adds the operation itself. Outputs of a
-// batch are independent of each other.
+// output names an output operation of s and puts it into the plan; the caller adds the operation itself, unless it
+// fails. Outputs of a batch are independent of each other.
 func (s *DStream[T]) output(op string) output {
 	c := s.c
-	if c.sealed {
-		panic("dstream: " + op + " at " + caller() + ": the graph is built already; outputs are made in the build function only")
-	}
-	o := output{name: op + "-" + strconv.Itoa(len(c.outputs)), stream: s.id}
+	c.unsealed(op)
+	o := output{name: op + "-" + strconv.Itoa(len(c.plan.Outputs)), stream: s.id}
 	c.plan.Outputs = append(c.plan.Outputs, plan.Output{Stream: s.id, Operator: op, Name: o.name, At: caller()})
 	return o
 }

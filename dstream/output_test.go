@@ -219,7 +219,7 @@ func TestTextFilesAreNotCompleteWithoutAllParts(t *testing.T) {
 	if err := os.Remove(part); err != nil {
 		t.Fatal(err)
 	}
-	says(t, commit(), "part-00002", "share this directory")
+	says(t, commit(), "part-00002", "share the directory "+dir)
 	put(part, strings.ToUpper(string(content)))
 	says(t, commit(), part+" has 4 bytes with checksum")
 	put(part, string(content))
@@ -309,6 +309,67 @@ func TestTextFilesOfAFailedTaskAreNotVisible(t *testing.T) {
 	})
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// Rule 1: a coordinator that was deposed and does not know it may commit at any moment. Whoever is first completes the
+// batch, and nothing changes after that.
+func TestTextFilesAreTheSameWhicheverCoordinatorCommits(t *testing.T) {
+	prefix := filepath.Join(t.TempDir(), "out")
+	meanwhile := func() {}
+	app := built(t, func(c *dstream.Context) {
+		dstream.Map(stream[int](c), func(v int) int { meanwhile(); return v }).SaveAsTextFiles(prefix, "")
+	})
+	blocks := blocksOf(t, 1000, []int{1}, []int{2})
+	deposed, current := dataset.Batch{App: 9, Time: 1000, Attempt: 1, Try: 1}, dataset.Batch{App: 9, Time: 1000, Attempt: 5, Try: 1}
+	old, err := runTasks(t, app, deposed, blocks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := func() {
+		meanwhile = func() {}
+		if err := app.Outputs()[0].Commit(t.Context(), deposed, old); err != nil {
+			t.Errorf("commit of the deposed coordinator: %v", err)
+		}
+	}
+	meanwhile = late // in the middle of a part of the current attempt, whose file it takes away
+	if _, err = runTasks(t, app, current, blocks); err == nil || !strings.Contains(err.Error(), "part-00000") {
+		t.Errorf("the part whose file was taken away: %v", err)
+	}
+	before := files(t, prefix+"-1000")
+	current.Try = 2
+	if err := runOutput(t, app, current, blocks); err != nil {
+		t.Error(err)
+	}
+	late()
+	after := files(t, prefix+"-1000")
+	if len(after) != 3 || after["_SUCCESS"] != before["_SUCCESS"] || after["part-00000"] != "1\n" || after["part-00001"] != "2\n" {
+		t.Errorf("before %q, after %q", before, after)
+	}
+}
+
+// A coordinator dies at any point of its commit; what it leaves is completed or left alone by the next one.
+func TestTextFilesAreCompletedAfterACrash(t *testing.T) {
+	for _, left := range [][]string{
+		{"_temporary/part-00000.1.1.x", "_temporary/part-00007.1.2.y"}, // of tasks that died
+		{"._SUCCESS.x"}, // before the rename of _SUCCESS
+	} {
+		prefix := filepath.Join(t.TempDir(), "out")
+		app := saving[word](t, prefix, "")
+		if _, err := runTasks(t, app, dataset.Batch{App: 9, Time: 1000, Attempt: 1, Try: 1}, blocksOf(t, 1000, words...)); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range left {
+			if err := os.WriteFile(filepath.Join(prefix+"-1000", name), []byte("half"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := runOutput(t, app, dataset.Batch{App: 9, Time: 1000, Attempt: 2, Try: 1}, blocksOf(t, 1000, words...)); err != nil {
+			t.Error(err)
+		}
+		if got := files(t, prefix+"-1000"); len(got) != 4 || got["_SUCCESS"] == "" {
+			t.Errorf("after %v: %q", left, got)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ const (
 // Print writes the first n (10) records of every batch to the log of the coordinator's process, under the batch time.
 // It may print a batch again after a failure.
 func (s *DStream[T]) Print(n ...int) {
+	o := s.output("print")
 	num := defaultPrint
 	if len(n) > 0 {
 		num = n[0]
@@ -32,7 +33,7 @@ func (s *DStream[T]) Print(n ...int) {
 	if err != nil {
 		panic("dstream: strings have no codec: " + err.Error())
 	}
-	s.c.outputs = append(s.c.outputs, printer[T]{output: s.output("print"), num: num, out: s.c.out, lines: lines})
+	s.c.outputs = append(s.c.outputs, printer[T]{output: o, num: num, out: s.c.out, lines: lines})
 }
 
 type printer[T any] struct {

@@ -30,13 +30,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // format. The directory is complete when it holds _SUCCESS, which names the application, the parts and their checksums;
 // nothing partial is ever visible under its final name, and a batch that is run again changes nothing (rule 13).
 //
-// prefix must lead to the same directory on every executor.
+// prefix must lead to the same directory on every executor: the coordinator looks for what the others wrote. A relative
+// one counts from the working directory of each process. Applications that run at the same time need prefixes of
+// their own.
 func (s *DStream[T]) SaveAsTextFiles(prefix, suffix string) {
+	out := s.output("saveAsTextFiles")
 	if strings.ContainsAny(suffix, "/\x00") || strings.ContainsRune(prefix, 0) {
 		s.c.fail("saveAsTextFiles", fmt.Errorf("prefix %q, suffix %q: expected a path and an ending without '/'", prefix, suffix))
 		return
 	}
-	o := textFiles[T]{output: s.output("saveAsTextFiles"), prefix: prefix, suffix: suffix, text: rdd.TextOf[T]()}
+	o := textFiles[T]{output: out, prefix: prefix, suffix: suffix, text: rdd.TextOf[T]()}
 	for _, other := range s.c.outputs {
 		if d, ok := other.(directories); ok && d.directory(0) == o.directory(0) {
 			s.c.fail("saveAsTextFiles", fmt.Errorf("prefix %q and suffix %q are those of %s already", prefix, suffix, other.Name()))
@@ -210,7 +213,8 @@ func (o textFiles[T]) commit(ctx context.Context, dir string, s *success) error 
 			return err
 		}
 		if err := s.Parts[i].verify(dir); err != nil {
-			return fmt.Errorf("%w (do all executors share this directory?)", err)
+			where, _ := filepath.Abs(dir) // for people; dir itself is in err
+			return fmt.Errorf("%w (do all executors share the directory %s?)", err, where)
 		}
 	}
 	if err := s.alone(dir); err != nil {
@@ -219,7 +223,11 @@ func (o textFiles[T]) commit(ctx context.Context, dir string, s *success) error 
 	if err := os.RemoveAll(filepath.Join(dir, temporaryName)); err != nil {
 		return err
 	}
-	return s.write(dir)
+	if err := s.write(dir); err != nil {
+		return err
+	}
+	// Who made the directory may have died before its name was durable.
+	return syncDir(filepath.Dir(dir))
 }
 
 // makeDir makes a directory and its parents, and syncs what was made.
