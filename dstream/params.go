@@ -213,7 +213,11 @@ func (f *param) decode(raw json.RawMessage, v reflect.Value) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v.Addr().Interface()); err != nil {
-		return fmt.Errorf("%w (%w)", wrong(), err)
+		switch f.typ.Kind() {
+		case reflect.Struct, reflect.Slice, reflect.Array, reflect.Map, reflect.Pointer:
+			return fmt.Errorf("%w (%w)", wrong(), err) // says where in it
+		}
+		return wrong()
 	}
 	return nil
 }

@@ -1,0 +1,126 @@
+package dstream_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/raftstream/raftstream/connector"
+	"github.com/raftstream/raftstream/connector/ingest"
+	"github.com/raftstream/raftstream/dstream"
+	"github.com/raftstream/raftstream/dstream/streamtest"
+)
+
+type wordCountParams struct {
+	Least int64  `json:"least"`         // counts below are left out
+	Out   string `json:"out,omitempty"` // prefix of text files; else print
+}
+
+// countWords is apart from the program, so that a test can run it: see package streamtest.
+func countWords(lines *dstream.DStream[string]) *dstream.DStream[dstream.KV[string, int64]] {
+	words := dstream.FlatMap(lines, strings.FieldsSeq)
+	pairs := dstream.Map(words, func(w string) dstream.KV[string, int64] { return dstream.Pair(w, int64(1)) })
+	return dstream.ReduceByKey(pairs, dstream.Sum)
+}
+
+// An application is a build function under a name. The program's main calls cli.Main after it.
+func ExampleRegister() {
+	dstream.Register("frequent-words", func(c *dstream.Context, p wordCountParams) error {
+		if p.Least < 1 {
+			return fmt.Errorf("parameter least: %d, expected at least 1", p.Least)
+		}
+		frequent := countWords(ingest.TextStream(c)).Filter(func(w dstream.KV[string, int64]) bool { return w.Value >= p.Least })
+		if p.Out != "" {
+			frequent.SaveAsTextFiles(p.Out, "txt")
+		} else {
+			frequent.Print(20)
+		}
+		return nil
+	})
+
+	fmt.Println(dstream.Builder().Names())
+	_, err := dstream.Builder().Params("frequent-words", map[string]string{"least": "many"})
+	fmt.Println(err)
+	// Output:
+	// [frequent-words]
+	// program "frequent-words": parameter "least" is "many", expected an integer (int64)
+}
+
+func ExampleReduceByKey() {
+	batches := [][]string{{"to be or", "not to be"}, {}, {"be"}}
+	for _, counts := range streamtest.Run(console{}, batches, countWords, streamtest.Partitions(1)) {
+		fmt.Println(counts)
+	}
+	// Output:
+	// [(to,2) (be,2) (or,1) (not,1)]
+	// []
+	// [(be,1)]
+}
+
+// A partition may be written again after a failure: its name is the key, so that the second time changes nothing.
+func ExampleForeachPartition() {
+	type key struct {
+		output string
+		time   time.Time
+		index  int
+	}
+	table := map[key][]string{} // stands for a database
+	store := func(_ context.Context, p dstream.Partition, lines iter.Seq[string]) error {
+		var rows []string
+		for line := range lines {
+			rows = append(rows, strings.ToUpper(line))
+		}
+		table[key{p.Output, p.Time, p.Index}] = rows
+		return nil
+	}
+	streamtest.Run(console{}, [][]string{{"one", "two"}}, func(lines *dstream.DStream[string]) *dstream.DStream[string] {
+		dstream.ForeachPartition(lines, store)
+		return lines
+	}, streamtest.Partitions(1))
+	for k, rows := range table {
+		fmt.Println(k.output, k.time.UnixMilli(), k.index, rows)
+	}
+	// Output:
+	// foreachPartition-0 1000 0 [ONE TWO]
+}
+
+// clock is a receiver of a source that cannot send again.
+type clock struct{ every time.Duration }
+
+func (r clock) Run(ctx context.Context, in connector.Inlet[time.Time]) error {
+	ticks := time.NewTicker(r.every)
+	defer ticks.Stop()
+	for {
+		select {
+		case t := <-ticks.C:
+			if err := in.Store(ctx, t); err != nil {
+				return err // the executor starts Run again, after a while
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// A stream of any type with an encoding comes from a connector.Receiver, which runs on one executor.
+func ExampleReceiverStream() {
+	r := dstream.NewRegistry()
+	dstream.RegisterIn(r, "ticks", func(c *dstream.Context, _ struct{}) error {
+		ticks := dstream.ReceiverStream(c, clock{100 * time.Millisecond}, dstream.Source("clock")).Name("ticks")
+		ticks.Count().Print()
+		return nil
+	})
+	fmt.Println(r.Names())
+	// Output:
+	// [ticks]
+}
+
+// console is the testing.TB of an example; a test has its own.
+type console struct{ testing.TB }
+
+func (console) Helper()                           {}
+func (console) Errorf(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+func (console) Fatalf(format string, args ...any) { fmt.Printf(format+"\n", args...) }
