@@ -11,6 +11,7 @@ import (
 	"github.com/raftstream/raftstream/executor/executortest"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/id"
 )
 
 // gate lets the first task that comes to it wait, with or without an end of its context.
@@ -155,7 +156,8 @@ func TestUserPanicFailsTheBatchAfterFourTriesWithItsPlace(t *testing.T) {
 	if runs.Load() != 4 || r.Tries != 4 {
 		t.Errorf("the task ran %d times, %d reported, expected 4", runs.Load(), r.Tries)
 	}
-	c.driver.Send(c.nodes[0].store, c.batch(2000, 50, 61, c.put("a", 0)))
+	resumed := id.Attempt(c.driver.Index())
+	c.driver.Send(c.nodes[0].store, c.batch(2000, 50, resumed, c.put("a", 0)))
 	if r := c.report(2000); r.Error != "" {
 		t.Errorf("the node did not live on: %s", r.Error)
 	}

@@ -215,7 +215,9 @@ func (c *Coordinator) send(ctx context.Context, a *app, cur *current, f *finishe
 		delete(a.finished, t)
 	case f.report.Error != "": // nothing after a failed batch runs before the application is resumed
 		log.Error("batch failed", "error", f.report.Error)
-		a.queue = nil // an order made after the resumption would have stopped cur
+		a.queue = slices.DeleteFunc(a.queue, func(b *job.Batch) bool { // one made after the resumption stays
+			return uint64(b.Authority.Attempt) <= reply.Index
+		})
 	default:
 		log.Debug("batch completed", "ms", f.report.EndedMS-f.report.StartedMS, "records", f.report.Records)
 		for old := range a.finished {

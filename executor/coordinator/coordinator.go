@@ -14,6 +14,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/dataset"
@@ -44,16 +45,17 @@ type Coordinator struct {
 	cfg Config
 	log *slog.Logger
 
-	mu      sync.Mutex
-	open    bool
-	apps    map[id.App]*app
-	workers int
-	idle    chan struct{} // closed when workers comes to 0; nil while it is 0
+	mu       sync.Mutex
+	open     bool
+	apps     map[id.App]*app
+	suspects map[id.Session]time.Time // executors that did not answer, until when they get no tasks
+	workers  int
+	idle     chan struct{} // closed when workers comes to 0; nil while it is 0
 }
 
 // New makes a coordinator that takes no orders until Open.
 func New(c Config) *Coordinator {
-	return &Coordinator{cfg: c, log: c.Logger, apps: map[id.App]*app{}}
+	return &Coordinator{cfg: c, log: c.Logger, apps: map[id.App]*app{}, suspects: map[id.Session]time.Time{}}
 }
 
 // Status says what the coordinator does for one application.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -48,9 +49,9 @@ type stage struct {
 
 	*progress
 	reads    []job.MapOutput
-	suspects map[id.Session]time.Time // until when
-	waiting  string                   // why the last round did not end the stage
-	advanced bool                     // it ended some tasks
+	waiting  string // why the last round did not end the stage
+	advanced bool   // it ended some tasks
+	patient  bool   // what it did not end has to wait, and not just to go elsewhere
 }
 
 // run runs the partitions in rounds: each sends one launch per executor; what did not end well goes into the next.
@@ -60,13 +61,12 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 		s.stages[s.key] = s.progress
 	}
 	s.reads = s.mapOutputs()
-	s.suspects = map[id.Session]time.Time{}
 	delay := minDelay
 	for len(pending) > 0 {
 		s.show("%s, %d tasks to go", s.name, len(pending))
-		peers := s.usable()
+		peers, _ := s.usable()
 		if len(peers) == 0 {
-			s.waiting, s.advanced = fmt.Sprintf("no executor of build %q has an open session", s.cfg.Build), false
+			s.waiting, s.advanced, s.patient = fmt.Sprintf("no executor of build %q has an open session", s.cfg.Build), false, true
 		} else {
 			s.rounds++
 			var err error
@@ -81,6 +81,9 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 			s.blocked("")
 			delay = minDelay
 		}
+		if _, others := s.usable(); others && !s.patient {
+			continue // each such round brings an executor under suspicion: there are no more than executors
+		}
 		if err := s.wait(ctx, s.waiting, delay); err != nil {
 			return err
 		}
@@ -89,23 +92,38 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 	return nil
 }
 
-// usable lists the executors of this build, those that did not answer lately only if there is no other.
-func (s *stage) usable() []job.Peer {
+// usable lists the executors of this build that are not under suspicion, or all of them if there is no other.
+func (s *stage) usable() (peers []job.Peer, trusted bool) {
 	table, _ := s.cfg.Peers()
-	var good, all []job.Peer
+	var all []job.Peer
 	for _, p := range table.Peers {
 		if p.Build != s.cfg.Build {
 			continue
 		}
 		all = append(all, p)
-		if time.Now().After(s.suspects[p.Session]) {
-			good = append(good, p)
+		if !s.suspected(p.Session) {
+			peers = append(peers, p)
 		}
 	}
-	if len(good) > 0 {
-		return good
+	if len(peers) > 0 {
+		return peers, true
 	}
-	return all
+	return all, false
+}
+
+// suspect notes that an executor did not answer. All batches share it, so that each does not find out by itself.
+func (c *Coordinator) suspect(p id.Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(c.suspects, func(_ id.Session, until time.Time) bool { return now.After(until) })
+	c.suspects[p] = now.Add(suspicion)
+}
+
+func (c *Coordinator) suspected(p id.Session) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !time.Now().After(c.suspects[p])
 }
 
 // share is the part of a round that goes to one executor.
@@ -122,7 +140,7 @@ func (s *stage) round(ctx context.Context, shares []*share) (again []int, err er
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	s.advanced, s.waiting = false, ""
+	s.advanced, s.patient, s.waiting = false, false, ""
 	var lost *lostBuckets
 	for _, x := range shares {
 		for i, part := range x.parts {
@@ -138,6 +156,7 @@ func (s *stage) round(ctx context.Context, shares []*share) (again []int, err er
 				continue
 			}
 			again = append(again, part)
+			s.patient = s.patient || res.Err.Fault != job.LostFault
 			if e := s.fault(x.peer, res); err == nil && !errors.As(e, &lost) {
 				err = e
 			}
@@ -240,7 +259,7 @@ func (s *stage) fault(peer job.Peer, res job.TaskResult) error {
 	case job.MismatchFault:
 		return failed("%s, partition %d: executor %s refuses: %v", s.name, res.Part, peer.Name, e)
 	default: // LostFault, and what a newer executor may answer
-		s.suspects[peer.Session] = time.Now().Add(suspicion)
+		s.suspect(peer.Session)
 		s.waiting = fmt.Sprintf("executor %s is lost: %v", peer.Name, e)
 	}
 	return nil
