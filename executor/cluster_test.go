@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +137,19 @@ func (c *cluster) broadcast(m job.ToExecutor) {
 	for _, n := range c.nodes {
 		c.driver.Send(n.store, m)
 	}
+}
+
+// heard waits until a node has taken all orders that were sent to it: it answers the last one, which asks it to stop
+// what never ran.
+func (c *cluster) heard(n *node) {
+	c.t.Helper()
+	stop := &job.StopReceiver{Epoch: c.driver.Epoch(), App: appID, Stream: 99, Instance: id.Instance(c.driver.Index())}
+	c.driver.Send(n.store, stop)
+	c.wait(func() bool {
+		return slices.ContainsFunc(executortest.Of[*job.ReceiverStopped](c.driver), func(r *job.ReceiverStopped) bool {
+			return r.Instance == stop.Instance
+		})
+	})
 }
 
 func (c *cluster) peer(n *node) job.Peer {

@@ -67,12 +67,15 @@ func TestShufflesInARow(t *testing.T) {
 }
 
 func TestBatchesRunInTimeOrderAndFreeTheirBuckets(t *testing.T) {
-	graph := &executortest.WordCount{Reducers: 2, Depth: 1}
+	ordered := make(chan struct{})
+	graph := &executortest.WordCount{Reducers: 2, Depth: 1, OnMap: func(dataset.Task, dataset.ShuffleID, int) { <-ordered }}
 	c := newCluster(t, 2, graph)
 	for k := 3; k >= 1; k-- { // the first to come runs, the others wait in order of time
 		at := idTime(k)
 		c.driver.Send(c.nodes[0].store, c.batch(at, 50, 60, c.put(fmt.Sprint("w", k), 0)))
 	}
+	c.heard(c.nodes[0])
+	close(ordered)
 	for k := 1; k <= 3; k++ {
 		c.report(idTime(k))
 	}

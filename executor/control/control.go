@@ -178,7 +178,7 @@ func (c *Control) once(ctx context.Context) error {
 	c.log.Info("connected to the leading driver", "session", uint64(c.Session()), "epoch", uint64(link.Welcome().Epoch))
 	err = c.serve(ctx, link)
 	if ctx.Err() == nil {
-		c.log.Warn("lost the leading driver; receivers and tasks go on", "error", err)
+		c.log.Info("lost the leading driver; receivers and tasks go on", "error", err)
 	}
 	return err
 }

@@ -304,6 +304,10 @@ func (r *Runner) place(l *job.Launch, app dataset.App, e *job.TaskError) {
 }
 
 func (r *Runner) warn(l *job.Launch, part int, f *Fault) {
-	r.log.Warn("task failed", "app", l.App.Name, "batch", int64(l.Time), "attempt", uint64(l.Authority.Attempt), "try", l.Try,
+	level := slog.LevelWarn
+	if f.Err.Fault == job.LostFault {
+		level = slog.LevelInfo // given up, or its session is over: it runs again elsewhere
+	}
+	r.log.Log(context.Background(), level, "task failed", "app", l.App.Name, "batch", int64(l.Time), "attempt", uint64(l.Authority.Attempt), "try", l.Try,
 		"part", part, "error", f.Err.Error(), "stack", f.Stack)
 }
