@@ -105,6 +105,33 @@ func TestMapPartitionsSeesEmptyPartitions(t *testing.T) {
 	expect(t, all(t, &e, nothing), [][]int{nil, nil})
 }
 
+// A task that is canceled ends even where a sequence of the user has no end, and its consumer does not take what it
+// got for all.
+func TestSequencesWithoutEndStopWithTheTask(t *testing.T) {
+	endless := func(yield func(int) bool) {
+		for yield(1) {
+		}
+	}
+	s := scope()
+	var blocks lineagetest.Engine
+	n := given(t, &blocks, s, []int{1, 2, 3})
+	for name, n := range map[string]*lineage.Node[int]{
+		"flatMap":       lineage.FlatMap(s, n, func(int) iter.Seq[int] { return endless }),
+		"mapPartitions": lineage.MapPartitions(s, n, func(iter.Seq[int]) iter.Seq[int] { return endless }),
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		e := lineagetest.Engine{Ctx: ctx, Blocks: blocks.Blocks}
+		ended := false
+		err := e.Try(n, func(task dataset.Task) {
+			n.Each(task, 0, func(int) bool { cancel(); return true })
+			ended = true
+		})
+		if !errors.Is(err, context.Canceled) || ended {
+			t.Errorf("%s: error %v, ended in order: %v", name, err, ended)
+		}
+	}
+}
+
 func TestConsumersThatHaveEnoughAreNotCalledAgain(t *testing.T) {
 	var e lineagetest.Engine
 	s := scope()

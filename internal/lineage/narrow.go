@@ -26,19 +26,35 @@ func Filter[T any](s *Scope, n *Node[T], f func(T) bool) *Node[T] {
 // FlatMap yields every element of f of every record. A nil sequence is an empty one.
 func FlatMap[T, U any](s *Scope, n *Node[T], f func(T) iter.Seq[U]) *Node[U] {
 	return newNode(s, n.parts, same(n), func(t dataset.Task, part int, yield func(U) bool) {
-		more := true
-		// One function for the whole partition. It stays shut when the consumer has enough, whatever f's sequence does.
-		each := func(u U) bool {
-			more = more && yield(u)
-			return more
-		}
+		pass, open := gate(t, yield) // one for the whole partition
 		n.loop(t, part, func(v T) bool {
 			if seq := f(v); seq != nil {
-				seq(each)
+				seq(pass)
 			}
-			return more
+			return *open
 		})
+		checkContext(t)
 	})
+}
+
+// gate hands on the records of sequences that user code made. It shuts when the consumer has enough, and stays shut
+// whatever the sequence does; and when the task's context ends, because a sequence may have no end of its own. Who uses
+// it looks at the context then: what was handed on is not all.
+func gate[T any](t dataset.Task, yield func(T) bool) (pass func(T) bool, open *bool) {
+	open = new(bool)
+	*open = true
+	left := checkEvery
+	return func(v T) bool {
+		if left--; left == 0 {
+			left = checkEvery
+			*open = *open && t.Context().Err() == nil
+		}
+		if *open && yield(v) {
+			return true
+		}
+		*open = false
+		return false
+	}, open
 }
 
 // MapPartitions applies f to every partition, to empty ones too (Spark: mapPartitions). A nil sequence is an empty one.
@@ -48,11 +64,9 @@ func MapPartitions[T, U any](s *Scope, n *Node[T], f func(iter.Seq[T]) iter.Seq[
 		if seq == nil {
 			return
 		}
-		more := true
-		seq(func(u U) bool { // stays shut, as in FlatMap
-			more = more && yield(u)
-			return more
-		})
+		pass, _ := gate(t, yield)
+		seq(pass)
+		checkContext(t)
 	})
 }
 
