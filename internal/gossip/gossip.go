@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -253,22 +254,48 @@ func (d *metaDelegate) LocalState(bool) []byte { return nil }
 // MergeRemoteState is memberlist's: there is none of ours.
 func (d *metaDelegate) MergeRemoteState([]byte, bool) {}
 
+// ordinary begin memberlist's warnings and errors that belong to nodes that start, leave, restart or are away; they are
+// written at info.
+var ordinary = []string{
+	"memberlist: Refuting a ",
+	"memberlist: Failed to send ",
+	"memberlist: Failed fallback TCP ping",
+	"memberlist: Push/Pull with ",
+	"memberlist: Failed to push local state",
+	"memberlist: Failed to read remote state",
+	"memberlist: failed to receive",
+	"memberlist: Got ping for unexpected node",
+	`memberlist: discarding stream with unacceptable label ""`, // closed before anything was said
+}
+
+// dead begins what memberlist says, at info, of a node that did not leave and is taken for dead now: here a warning.
+const dead = "memberlist: Marking "
+
+// levelOf is the level at which one of memberlist's lines is written, which it calls by name.
+func levelOf(name, text string) slog.Level {
+	begins := func(p string) bool { return strings.HasPrefix(text, p) }
+	switch {
+	case begins(dead):
+		return slog.LevelWarn
+	case name == "DEBUG":
+		return slog.LevelDebug
+	case slices.ContainsFunc(ordinary, begins):
+		return slog.LevelInfo
+	case name == "WARN":
+		return slog.LevelWarn
+	case name == "ERR", name == "ERROR":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
 // logWriter turns memberlist's lines into records; their level is in brackets at the beginning.
 type logWriter struct{ log *slog.Logger }
 
 func (w logWriter) Write(line []byte) (int, error) {
-	text := strings.TrimSpace(string(line))
-	level := slog.LevelInfo
-	if name, rest, ok := strings.Cut(strings.TrimPrefix(text, "["), "] "); ok && strings.HasPrefix(text, "[") {
-		switch name {
-		case "DEBUG":
-			level = slog.LevelDebug
-		case "WARN":
-			level = slog.LevelWarn
-		case "ERR", "ERROR":
-			level = slog.LevelError
-		}
-		text = rest
+	text, level := strings.TrimSpace(string(line)), slog.LevelInfo
+	if name, rest, ok := strings.Cut(strings.TrimPrefix(text, "["), "] "); ok && text[0] == '[' {
+		text, level = rest, levelOf(name, rest)
 	}
 	w.log.Log(context.Background(), level, text)
 	return len(line), nil

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -219,6 +220,29 @@ func TestASilentMemberIsSuspect(t *testing.T) {
 		}
 		if got.Status != want {
 			t.Errorf("%s is %v, expected %v", got.ID, got.Status, want)
+		}
+	}
+}
+
+// What happens whenever a node leaves or starts is no warning; that one died is.
+func TestLevelsOfLines(t *testing.T) {
+	var out strings.Builder
+	w := logWriter{slog.New(slog.NewTextHandler(&out, nil))}
+	for line, want := range map[string]string{
+		"[WARN] memberlist: Refuting a dead message (from: a)\n":                        "INFO",
+		"[ERR] memberlist: Failed to send gossip to 127.0.0.1:1: refused\n":             "INFO",
+		"[INFO] memberlist: Marking a as failed, suspect timeout reached (0 peers)\n":   "WARN",
+		"[ERR] memberlist: Decrypt packet failed: No installed keys could decrypt it\n": "ERROR",
+		"[WARN] memberlist: Binding to public address without encryption!\n":            "WARN",
+		"plain\n": "INFO",
+		"\n":      "INFO",
+	} {
+		out.Reset()
+		if n, err := w.Write([]byte(line)); n != len(line) || err != nil {
+			t.Errorf("%q: %d, %v", line, n, err)
+		}
+		if !strings.Contains(out.String(), "level="+want+" ") {
+			t.Errorf("%q is written as %q, expected level %s", line, out.String(), want)
 		}
 	}
 }

@@ -34,9 +34,46 @@ func slogLevel(l hclog.Level) slog.Level {
 	return slog.LevelError
 }
 
+// ordinary are messages that raft warns of, or calls errors, whenever a node starts, leaves, restarts or is away: the
+// others see it as peers that do not answer, and catch up. That is what raft is for, so they are written at info. What
+// an operator must act on is said by the losing of the quorum, by gossip's dead nodes, and by /ready.
+var ordinary = map[string]bool{
+	"heartbeat timeout reached, starting election":        true,
+	"Election timeout reached, restarting election":       true,
+	"no known peers, aborting election":                   true,
+	"not part of stable configuration, aborting election": true,
+	"heartbeat timeout reached, not part of a stable configuration or a non-voter, not triggering a leader election": true,
+	"new leader elected, stepping down":                             true,
+	"failed to contact":                                             true,
+	"failed to get previous log":                                    true,
+	"previous log term mis-match":                                   true,
+	"clearing log suffix":                                           true,
+	"appendEntries rejected, sending older logs":                    true,
+	"rejecting vote request since we have a leader":                 true,
+	"rejecting vote request since our last term is greater":         true,
+	"rejecting vote request since our last index is greater":        true,
+	"rejecting pre-vote request since we have a leader":             true,
+	"rejecting pre-vote request since our last term is greater":     true,
+	"rejecting pre-vote request since our last index is greater":    true,
+	"rejecting vote request since node is not in configuration":     true,
+	"rejecting pre-vote request since node is not in configuration": true,
+	"duplicate requestVote from":                                    true,
+	"failed to heartbeat to":                                        true,
+	"failed to appendEntries to":                                    true,
+	"failed to make requestVote RPC":                                true,
+	"failed to send snapshot to":                                    true,
+	"failed to install snapshot":                                    true,
+	"failed to decode incoming command":                             true, // the connection broke
+	"failed to flush response":                                      true,
+	"peer has newer term, stopping replication":                     true,
+}
+
 // Log writes a message; raft's arguments are keys and values as slog's are.
 func (l *hcLogger) Log(level hclog.Level, message string, args ...any) {
 	to := slogLevel(level)
+	if to > slog.LevelInfo && ordinary[message] {
+		to = slog.LevelInfo
+	}
 	if !l.log.Enabled(context.Background(), to) {
 		return
 	}

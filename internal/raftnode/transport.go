@@ -18,12 +18,14 @@ const (
 	voteRetry = 100 * time.Millisecond
 )
 
-// transport is raft's network transport with three differences. A vote request that meets a pooled connection to a
+// transport is raft's network transport with four differences. A peer is called where gossip sees it now, else where
+// raft's configuration has it: raft's own way to ask for addresses warns at every call to a peer that is away. A vote request that meets a pooled connection to a
 // peer restarted since is repeated at once: it would otherwise cost an election timeout. Entries are never pipelined,
 // which avoids a known wedge of the library and costs nothing measurable. And what followers acknowledge is
 // remembered, so that the membership loop knows who has caught up.
 type transport struct {
 	*raft.NetworkTransport
+	config *Config
 
 	mu       sync.Mutex
 	progress map[raft.ServerID]progress
@@ -39,13 +41,13 @@ func newTransport(c *Config) *transport {
 	layer := &streamLayer{stream: c.Stream, addr: address(c.Addr), conns: map[net.Conn]bool{}}
 	return &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			ServerAddressProvider: addresses{c},
-			Logger:                newLogger(c.Logger).ResetNamed("raft-net"),
-			Stream:                layer,
-			MaxPool:               transportPool,
-			MaxRPCsInFlight:       1,
-			Timeout:               transportTimeout,
+			Logger:          newLogger(c.Logger).ResetNamed("raft-net"),
+			Stream:          layer,
+			MaxPool:         transportPool,
+			MaxRPCsInFlight: 1,
+			Timeout:         transportTimeout,
 		}),
+		config:   c,
 		progress: map[raft.ServerID]progress{},
 	}
 }
@@ -72,7 +74,7 @@ func (t *transport) RequestVote(id raft.ServerID, to raft.ServerAddress, q *raft
 ) error {
 	return again(func() error {
 		*r = raft.RequestVoteResponse{}
-		return t.NetworkTransport.RequestVote(id, to, q, r)
+		return t.NetworkTransport.RequestVote(id, t.where(id, to), q, r)
 	})
 }
 
@@ -82,7 +84,7 @@ func (t *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *r
 ) error {
 	return again(func() error {
 		*r = raft.RequestPreVoteResponse{}
-		return t.NetworkTransport.RequestPreVote(id, to, q, r)
+		return t.NetworkTransport.RequestPreVote(id, t.where(id, to), q, r)
 	})
 }
 
@@ -90,13 +92,37 @@ func (t *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *r
 func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
 	r *raft.AppendEntriesResponse,
 ) error {
-	err := t.NetworkTransport.AppendEntries(id, to, q, r)
+	err := t.NetworkTransport.AppendEntries(id, t.where(id, to), q, r)
 	if err == nil && r.Success && q.PrevLogEntry+uint64(len(q.Entries)) > 0 {
 		t.mu.Lock()
 		t.progress[id] = progress{q.PrevLogEntry + uint64(len(q.Entries)), time.Now()}
 		t.mu.Unlock()
 	}
 	return err
+}
+
+// InstallSnapshot sends a snapshot.
+func (t *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *raft.InstallSnapshotRequest,
+	r *raft.InstallSnapshotResponse, data io.Reader,
+) error {
+	return t.NetworkTransport.InstallSnapshot(id, t.where(id, to), q, r, data)
+}
+
+// TimeoutNow lets a follower stand for election at once.
+func (t *transport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, q *raft.TimeoutNowRequest,
+	r *raft.TimeoutNowResponse,
+) error {
+	return t.NetworkTransport.TimeoutNow(id, t.where(id, to), q, r)
+}
+
+// where gives the address at which gossip sees a server, else the one that raft knows.
+func (t *transport) where(id raft.ServerID, to raft.ServerAddress) raft.ServerAddress {
+	for _, c := range t.config.Candidates() {
+		if c.ID == string(id) && c.Addr != "" {
+			return raft.ServerAddress(c.Addr)
+		}
+	}
+	return to
 }
 
 // of gives what a follower acknowledged last.
@@ -125,24 +151,6 @@ func (t *transport) Close() error {
 	err := t.NetworkTransport.Close()
 	t.CloseStreams()
 	return err
-}
-
-// addresses finds a server where gossip sees it now; raft falls back to the address in its configuration.
-type addresses struct{ c *Config }
-
-var errNoAddress = errors.New("gossip does not see the server")
-
-// ServerAddr gives the current address of a server.
-func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	if string(id) == a.c.ID {
-		return raft.ServerAddress(a.c.Addr), nil
-	}
-	for _, c := range a.c.Candidates() {
-		if c.ID == string(id) && c.Addr != "" {
-			return raft.ServerAddress(c.Addr), nil
-		}
-	}
-	return "", errNoAddress
 }
 
 type address string

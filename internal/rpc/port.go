@@ -191,7 +191,8 @@ func (p *Port) sort(c net.Conn) {
 	}
 	if err != nil {
 		_ = c.Close()
-		if !errors.Is(err, io.EOF) && !p.closing() { // EOF: somebody looked whether the port is open
+		// EOF: somebody looked whether the port is open; closed: the one whom it is for is leaving.
+		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !p.closing() {
 			p.log.Warn("rpc port: connection refused", "remote", c.RemoteAddr(), "error", err)
 		}
 	}

@@ -342,8 +342,15 @@ func (c *cluster) allReady() bool {
 	return true
 }
 
-// logHas reports whether the node's log holds a text.
-func (c *cluster) logHas(n *node, text string) bool {
+// log is all that the node has logged, over all its starts.
+func (c *cluster) log(n *node) string {
+	c.t.Helper()
 	b, err := os.ReadFile(filepath.Join(c.dir, n.name+".log"))
-	return err == nil && bytes.Contains(b, []byte(text))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(b)
 }
+
+// logHas reports whether the node's log holds a text.
+func (c *cluster) logHas(n *node, text string) bool { return strings.Contains(c.log(n), text) }

@@ -48,8 +48,9 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 	c := newCluster(t, 3)
 	prefix := c.startWordCount("wc")
 	f := c.feed("wc", "p1", lines, 15*time.Second)
-	for _, n := range c.nodes {
+	for i, n := range c.nodes {
 		await(t, 30*time.Second, "all nodes to be ready", c.allReady)
+		await(t, 30*time.Second, "more processed records", func() bool { return c.app("wc").Processed > int64((i+1)*len(lines)/5) })
 		if err := n.proc.Terminate(); err != nil {
 			t.Fatal(err)
 		}
@@ -59,6 +60,12 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 			t.Errorf("%s ended with status %d, expected 0", n.name, status)
 		}
 		t.Logf("%s left within %v", n.name, time.Since(left).Round(time.Millisecond))
+		_, farewell, _ := strings.Cut(c.log(n), "leaving in order")
+		for line := range strings.Lines(farewell) {
+			if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+				t.Errorf("%s does not leave quietly: %s", n.name, line)
+			}
+		}
 		c.start(n)
 	}
 	f.wait(t, 60*time.Second)
