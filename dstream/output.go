@@ -62,9 +62,11 @@ type foreach[T any] struct {
 
 func (o foreach[T]) Run(t dataset.Task, d dataset.Dataset, part int) []byte {
 	n := node[T](t, d)
-	if err := o.f(t.Context(), o.partition(t, d, part), n.Seq(t, part)); err != nil {
+	seq, whole := n.Read(t, part)
+	if err := o.f(t.Context(), o.partition(t, d, part), seq); err != nil {
 		t.Fail(fmt.Errorf("%s, partition %d: %w", o.name, part, err))
 	}
+	whole()
 	return nil
 }
 

@@ -132,6 +132,43 @@ func TestSequencesWithoutEndStopWithTheTask(t *testing.T) {
 	}
 }
 
+// What a user recovered from may have cut the sequence that he read: nothing is made of it in silence.
+func TestRecoveredPanicsDoNotPassForTheEnd(t *testing.T) {
+	var e lineagetest.Engine
+	s := scope()
+	n := given(t, &e, s, []int{1, 2, 3})
+	bad := lineage.Map(s, n, func(v int) int { return 6 / (v - 2) })
+	read := func(in iter.Seq[int], times int) (got []int) {
+		defer func() { _ = recover() }()
+		for v := range in {
+			if got = append(got, v); len(got) == times {
+				break
+			}
+		}
+		return got
+	}
+	try := func(n *lineage.Node[int], most int) ([]int, error) {
+		var got []int
+		m := lineage.MapPartitions(s, n, func(in iter.Seq[int]) iter.Seq[int] {
+			return func(yield func(int) bool) {
+				for _, v := range read(in, most) {
+					if !yield(v) {
+						return
+					}
+				}
+			}
+		})
+		err := e.Try(m, func(task dataset.Task) { m.Each(task, 0, func(v int) bool { got = append(got, v); return true }) })
+		return got, err
+	}
+	if got, err := try(n, 2); err != nil || !slices.Equal(got, []int{1, 2}) {
+		t.Errorf("reading that was ended early: %v, %v", got, err)
+	}
+	if got, err := try(bad, -1); err == nil || !strings.Contains(err.Error(), "a panic was recovered") {
+		t.Errorf("reading that panicked: %v, %v", got, err)
+	}
+}
+
 func TestConsumersThatHaveEnoughAreNotCalledAgain(t *testing.T) {
 	var e lineagetest.Engine
 	s := scope()

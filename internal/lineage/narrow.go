@@ -60,12 +60,12 @@ func gate[T any](t dataset.Task, yield func(T) bool) (pass func(T) bool, open *b
 // MapPartitions applies f to every partition, to empty ones too (Spark: mapPartitions). A nil sequence is an empty one.
 func MapPartitions[T, U any](s *Scope, n *Node[T], f func(iter.Seq[T]) iter.Seq[U]) *Node[U] {
 	return newNode(s, n.parts, same(n), func(t dataset.Task, part int, yield func(U) bool) {
-		seq := f(n.Seq(t, part))
-		if seq == nil {
-			return
+		in, whole := n.Read(t, part)
+		if seq := f(in); seq != nil {
+			pass, _ := gate(t, yield)
+			seq(pass)
 		}
-		pass, _ := gate(t, yield)
-		seq(pass)
+		whole()
 		checkContext(t)
 	})
 }

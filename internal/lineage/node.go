@@ -8,6 +8,7 @@
 package lineage
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 
@@ -91,9 +92,28 @@ func (n *Node[T]) Encode(c *codec.Codec[T]) *Node[T] {
 	return n
 }
 
+var errRecovered = errors.New("a panic was recovered while the partition was read: what was read is not all of it")
+
 // Seq is the records of a partition. Each call of the sequence computes it anew; t ends with its task.
 func (n *Node[T]) Seq(t dataset.Task, part int) iter.Seq[T] {
 	return func(yield func(T) bool) { n.loop(t, part, yield) }
+}
+
+// Read is Seq for user code. whole is to be called when that has returned: it fails the task if a panic ended the last
+// reading and was recovered by a user who may take what he got for all.
+func (n *Node[T]) Read(t dataset.Task, part int) (seq iter.Seq[T], whole func()) {
+	broken := false
+	seq = func(yield func(T) bool) {
+		returned := false
+		defer func() { broken = !returned }()
+		n.loop(t, part, yield)
+		returned = true
+	}
+	return seq, func() {
+		if broken {
+			t.Fail(errRecovered)
+		}
+	}
 }
 
 // Each calls yield with the records of a partition until it returns false.
