@@ -11,10 +11,11 @@ import (
 
 // proposal is a command that waits for its entry.
 type proposal struct {
-	term uint64
-	kind fsm.Kind
-	part []byte // of an entry: the encoded command
-	done chan outcome
+	term   uint64
+	kind   fsm.Kind
+	grants bool   // an entry holds at most one such command of each kind: see fsm.Grants
+	part   []byte // of an entry: the encoded command
+	done   chan outcome
 }
 
 // outcome is sent once to every proposal; done holds one, so that nobody waits for who gave up.
@@ -49,7 +50,7 @@ func (n *Node) Propose(ctx context.Context, term uint64, c fsm.Command) (fsm.Res
 		return fsm.Result{}, fmt.Errorf("propose command of kind %d: %d bytes, at most %d are allowed: %w",
 			c.Kind(), len(part), MaxCommand, ErrTooLarge)
 	}
-	p := &proposal{term: term, kind: c.Kind(), part: part, done: make(chan outcome, 1)}
+	p := &proposal{term: term, kind: c.Kind(), grants: fsm.Grants(c), part: part, done: make(chan outcome, 1)}
 	if err := n.enqueue(p); err != nil {
 		return fsm.Result{}, err
 	}
@@ -104,22 +105,18 @@ func (n *Node) commit() {
 	}
 }
 
-// named says that the index of its entry becomes the id of what the command makes: an entry has at most one of the
-// kind, for the ledger would send the others back.
-func named(k fsm.Kind) bool { return k == fsm.KindSessionOpened || k == fsm.KindApplicationSubmitted }
-
 // gather adds to first what waits, of the same term and within the limits of an entry.
 func (n *Node) gather(first *proposal) (proposals []*proposal, held *proposal) {
 	proposals = []*proposal{first}
 	bytes := len(first.part)
-	names := map[fsm.Kind]bool{first.kind: named(first.kind)}
+	granted := map[fsm.Kind]bool{first.kind: first.grants}
 	for len(proposals) < MaxBatch {
 		select {
 		case p := <-n.queue:
-			if p.term != first.term || bytes+len(p.part) > MaxBatchBytes || names[p.kind] {
+			if p.term != first.term || bytes+len(p.part) > MaxBatchBytes || granted[p.kind] {
 				return proposals, p
 			}
-			names[p.kind] = named(p.kind)
+			granted[p.kind] = p.grants
 			proposals = append(proposals, p)
 			bytes += len(p.part)
 		default:
