@@ -51,6 +51,7 @@ func TestWrongParametersAreNamed(t *testing.T) {
 		{"windows are to come", "wordcount", `{"source":"ingest","window":"30s/1s"}`, []string{"window", "not available in this version"}},
 		{"running totals are to come", "wordcount", `{"source":"ingest","running":true}`, []string{"running", "not available in this version"}},
 		{"no pattern", "grep", `{"source":"ingest"}`, []string{"grep", "pattern"}},
+		{"empty pattern", "grep", `{"source":"ingest","pattern":""}`, []string{"pattern", "empty"}},
 		{"broken pattern", "grep", `{"source":"ingest","pattern":"("}`, []string{"pattern", "("}},
 	}
 	for _, tt := range tests {

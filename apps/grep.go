@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 
@@ -15,6 +16,9 @@ type grepParams struct {
 
 // grep keeps the lines that match a pattern.
 func grep(c *dstream.Context, p grepParams) error {
+	if p.Pattern == "" {
+		return errors.New("parameter pattern: empty, expected a regular expression")
+	}
 	pattern, err := regexp.Compile(p.Pattern)
 	if err != nil {
 		return fmt.Errorf("parameter pattern: %w", err)
