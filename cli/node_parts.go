@@ -65,6 +65,7 @@ func (n *node) openGossip() error {
 	}
 	g, err := gossip.Open(gossip.Config{
 		ID: n.dir.Node(), BindAddr: n.cfg.bind, BindPort: n.cfg.gossipPort, Advertise: n.cfg.advertise, Seeds: n.cfg.join,
+		Secret: n.cfg.secret(),
 		Meta: gossip.Meta{
 			Name: n.cfg.name, Roles: roles, RPCAddr: n.rpcAddr(), HTTPPort: uint16(n.cfg.httpPort),
 			Slots: uint32(n.cfg.slots), Generation: n.dir.Generation(), Version: version,

@@ -216,6 +216,8 @@ func TestStartSaysWhyItCannotFirst(t *testing.T) {
 		{"equal ports", append(ports(free[0], free[0], free[2]), "--data", other), 2, "three ports"},
 		{"no address", append(ports(free[0], free[1], free[2]), "--data", other, "--bind", "here"), 2, `"here"`},
 		{"unknown role", append(ports(free[0], free[1], free[2]), "--data", other, "--roles", "boss"), 2, `"boss"`},
+		{"short gossip key", append(ports(free[0], free[1], free[2]), "--data", other, "--gossip-key", "abcd"), 2, "64 hexadecimal digits, got 4"},
+		{"gossip key of other digits", append(ports(free[0], free[1], free[2]), "--data", other, "--gossip-key", strings.Repeat("xy", 32)), 2, "--gossip-key"},
 		{"half of TLS", append(ports(free[0], free[1], free[2]), "--data", other, "--tls-key", "x"), 2, "--tls-ca"},
 	}
 	for _, tt := range tests {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,6 +27,7 @@ type nodeConfig struct {
 	raftReserve                     int64 // MiB
 	heartbeat, election, lease      time.Duration
 	tls                             tlsFiles
+	gossipKey                       string // hexadecimal
 	logLevel, logFormat, configFile string
 }
 
@@ -66,6 +68,7 @@ func (e *env) startCommand() *cobra.Command {
 	flags.DurationVar(&c.election, "raft-election-timeout", 500*time.Millisecond, "time for one election")
 	flags.DurationVar(&c.lease, "raft-lease-timeout", 250*time.Millisecond, "time without a majority after which the leader steps down")
 	c.tls.flags(flags, func(string) (string, bool) { return "", false }) // settled below, like every other
+	flags.StringVar(&c.gossipKey, "gossip-key", "", "key that encrypts gossip, the same on every node: 64 hexadecimal digits; better in the environment or the file than here")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "text", "text or json; the log goes to stderr")
 	var settable []string
@@ -85,6 +88,9 @@ func (e *env) startCommand() *cobra.Command {
 
 // maxNodeName is what gossip carries of a name, in bytes.
 const maxNodeName = 32
+
+// gossipKeyBytes is the length of the key of gossip: AES-256.
+const gossipKeyBytes = 32
 
 // maxExpect is the most voters that a cluster is made with.
 const maxExpect = 9
@@ -153,6 +159,10 @@ func (c *nodeConfig) checkWork() error {
 	if err := c.tls.check(); err != nil {
 		return err
 	}
+	if key, err := hex.DecodeString(c.gossipKey); err != nil || len(key) != 0 && len(key) != gossipKeyBytes {
+		// A key is not repeated in a message: those are logged.
+		return usagef("flag --gossip-key: expected %d hexadecimal digits, got %d characters", 2*gossipKeyBytes, len(c.gossipKey))
+	}
 	if c.lease > c.heartbeat || c.lease <= 0 {
 		return usagef("flag --raft-lease-timeout: %v, expected more than 0 and at most --raft-heartbeat-timeout (%v)", c.lease, c.heartbeat)
 	}
@@ -166,6 +176,15 @@ func (c *nodeConfig) checkWork() error {
 }
 
 func (c *nodeConfig) has(role string) bool { return slices.Contains(c.roles, role) }
+
+// secret is the key of gossip, nil for none.
+func (c *nodeConfig) secret() []byte {
+	key, err := hex.DecodeString(c.gossipKey)
+	if err != nil || len(key) == 0 {
+		return nil // check has refused the first
+	}
+	return key
+}
 
 // addrOf gives host:port.
 func addrOf(host string, port int) string { return net.JoinHostPort(host, fmt.Sprint(port)) }

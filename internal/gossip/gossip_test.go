@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net"
@@ -243,6 +244,36 @@ func TestLevelsOfLines(t *testing.T) {
 		}
 		if !strings.Contains(out.String(), "level="+want+" ") {
 			t.Errorf("%q is written as %q, expected level %s", line, out.String(), want)
+		}
+	}
+}
+
+// With a key, whoever does not have it is neither heard nor told anything.
+func TestNodesOfAnotherKeyAreNotHeard(t *testing.T) {
+	one, two := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	withKey := func(name string, secret []byte, seeds ...string) *Gossip {
+		g, err := Open(Config{
+			ID: name, BindAddr: "127.0.0.1", Seeds: seeds, Secret: secret, Meta: Meta{Name: name, RPCAddr: "127.0.0.1:1"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := g.Leave(); err != nil {
+				t.Error(err)
+			}
+		})
+		return g
+	}
+	a := withKey("a", one)
+	other := withKey("other", two, a.Addr())
+	none := withKey("none", nil, a.Addr())
+	b := withKey("b", one, other.Addr(), none.Addr(), a.Addr()) // after the others had their chance
+	until(t, a, "two members", func(m []Member) bool { return statuses(m) == "a=alive b=alive" })
+	until(t, b, "two members", func(m []Member) bool { return statuses(m) == "a=alive b=alive" })
+	for _, g := range []*Gossip{other, none} {
+		if m := g.Members(); len(m) != 1 {
+			t.Errorf("%s sees %s, expected itself alone", m[0].Name, statuses(m))
 		}
 	}
 }

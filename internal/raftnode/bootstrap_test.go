@@ -46,11 +46,13 @@ func TestWhatANodeWithoutStateDecides(t *testing.T) {
 		},
 		{
 			"another one belongs to a cluster, without state", a,
-			[]Candidate{b, with(d, func(c *Candidate) { c.Cluster = "01234567" })}, Join, "d at d:1 belongs to cluster 01234567",
+			[]Candidate{b, with(d, func(c *Candidate) { c.Cluster = "01234567" })},
+			Join, "d at d:1 belongs to cluster 01234567",
 		},
 		{
 			"state of the own cluster, its id cut off", with(a, func(c *Candidate) { c.Cluster = "0123456789abcdef" }),
-			[]Candidate{with(b, func(c *Candidate) { c.HasState, c.Cluster = true, "01234567" })}, Join, "has state",
+			[]Candidate{with(b, func(c *Candidate) { c.HasState, c.Cluster = true, "01234567" })},
+			Join, "has state",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
