@@ -50,13 +50,13 @@ func TestFinishedBatchIsReportedAgainAndNotRunAgain(t *testing.T) {
 func TestReportWhoseAnswerIsLostIsRepeatedToTheNextLeader(t *testing.T) {
 	graph := &executortest.WordCount{Reducers: 2, Depth: 1}
 	c := newCluster(t, 1, graph)
-	c.driver.Answer = func(_ context.Context, r executortest.Request) (job.Reply, error) {
+	c.driver.Answer(func(_ context.Context, r executortest.Request) (job.Reply, error) {
 		if _, ok := r.Message.(*job.BatchReport); ok && r.Epoch == 1 {
 			go c.driver.Lead()
 			return job.Reply{Outcome: job.Done}, executortest.ErrLost
 		}
 		return job.Reply{Outcome: job.Done}, nil
-	}
+	})
 	c.driver.Send(c.nodes[0].store, c.batch(1000, 50, 60, c.put("a", 0)))
 	c.wait(func() bool { return len(c.reports(1000)) >= 2 })
 	if n := len(graph.Results.Log()); n != 1 {
@@ -123,14 +123,14 @@ func TestEndOfTheSessionStopsItsWork(t *testing.T) {
 	c := newCluster(t, 1, graph)
 	n := c.nodes[0]
 	in, old := c.put("a", 0), c.driver.Connected(n.store)
-	c.driver.Answer = func(_ context.Context, r executortest.Request) (job.Reply, error) {
+	c.driver.Answer(func(_ context.Context, r executortest.Request) (job.Reply, error) {
 		if inv, ok := r.Message.(*job.Inventory); ok && r.Session != old {
 			if !canceled.Load() || !inv.First || !inv.Last || len(inv.Blocks) != 1 || inv.Blocks[0] != in.ID {
 				t.Errorf("inventory %+v came; work of the old session was over: %v", inv, canceled.Load())
 			}
 		}
 		return job.Reply{Outcome: job.Done}, nil
-	}
+	})
 	c.driver.Send(n.store, c.batch(1000, 50, 60, in))
 	<-g.reached
 	c.driver.End(n.store)

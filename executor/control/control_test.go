@@ -111,7 +111,7 @@ func TestRequestsAreRepeatedInOrderUntilAnswered(t *testing.T) {
 		}
 		return job.Reply{Outcome: job.Done, Index: 9}, nil
 	}
-	run(t, &worker{}, func(d *executortest.Driver) { d.Answer = answer }, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+	run(t, &worker{}, func(d *executortest.Driver) { d.Answer(answer) }, func(t *testing.T, d *executortest.Driver, c *control.Control) {
 		d.Down(true) // they queue up while nobody leads
 		var callers sync.WaitGroup
 		for n := range 5 {
@@ -167,7 +167,7 @@ func TestEachBlockGetsItsOwnAnswer(t *testing.T) {
 		}
 		return reply, nil
 	}
-	run(t, &worker{}, func(d *executortest.Driver) { d.Answer = answer }, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
+	run(t, &worker{}, func(d *executortest.Driver) { d.Answer(answer) }, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
 		var callers sync.WaitGroup
 		for n := range 10 {
 			callers.Go(func() {
@@ -191,7 +191,7 @@ func TestBlocksDoNotHoldUpOtherRequests(t *testing.T) {
 		}
 		return job.Reply{Outcome: job.Done}, nil
 	}
-	run(t, &worker{}, func(d *executortest.Driver) { d.Answer, held = answer, make(chan struct{}) }, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
+	run(t, &worker{}, func(d *executortest.Driver) { d.Answer(answer); held = make(chan struct{}) }, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
 		var caller sync.WaitGroup
 		caller.Go(func() { _, _ = c.Report(t.Context(), block(1)) })
 		synctest.Wait()
@@ -213,7 +213,7 @@ func TestLaterIsRepeatedWithBackOff(t *testing.T) {
 		}
 		return job.Reply{Outcome: job.Done}, nil
 	}
-	run(t, &worker{}, func(d *executortest.Driver) { d.Answer = answer }, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
+	run(t, &worker{}, func(d *executortest.Driver) { d.Answer(answer) }, func(t *testing.T, _ *executortest.Driver, c *control.Control) {
 		began := time.Now()
 		if r, err := c.Request(t.Context(), started(1)); err != nil || r.Outcome != job.Done {
 			t.Errorf("%+v, %v", r, err)
@@ -299,7 +299,7 @@ func TestInventoryComesInPartsAndStartsOver(t *testing.T) {
 		}
 		return job.Reply{Outcome: job.Done}, nil
 	}
-	run(t, w, func(d *executortest.Driver) { d.Answer = answer }, func(t *testing.T, d *executortest.Driver, c *control.Control) {
+	run(t, w, func(d *executortest.Driver) { d.Answer(answer) }, func(t *testing.T, d *executortest.Driver, c *control.Control) {
 		if _, err := c.Request(t.Context(), started(1)); err != nil {
 			t.Error(err)
 		}

@@ -24,16 +24,13 @@ type Request struct {
 	Message job.ToDriver
 }
 
-// Driver is a leading driver without a ledger: sessions are numbered, requests are recorded and answered by Answer.
+// Driver is a leading driver without a ledger: sessions are numbered, requests are recorded and answered.
 type Driver struct {
-	// Answer answers a request, Done if it is nil. ErrLost as error breaks the stream after the request took effect,
-	// any other before. It may block until ctx ends; it is called without a lock.
-	Answer func(ctx context.Context, r Request) (job.Reply, error)
-
 	// Cluster is the cluster id that welcomes carry.
 	Cluster string
 
 	mu       sync.Mutex
+	answerer func(ctx context.Context, r Request) (job.Reply, error)
 	down     bool
 	epoch    id.Epoch
 	index    uint64
@@ -192,10 +189,21 @@ func Of[M job.ToDriver](d *Driver) []M {
 	return all
 }
 
+// Answer makes a function answer the requests that come from now on, Done if it is nil. ErrLost as error breaks the
+// stream after the request took effect, any other before. It may block until ctx ends; it is called without a lock.
+func (d *Driver) Answer(by func(ctx context.Context, r Request) (job.Reply, error)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.answerer = by
+}
+
 func (d *Driver) answer(ctx context.Context, r Request) (job.Reply, error) {
 	reply, err := job.Reply{Outcome: job.Done, Index: d.Index()}, error(nil)
-	if d.Answer != nil {
-		reply, err = d.Answer(ctx, r)
+	d.mu.Lock()
+	by := d.answerer
+	d.mu.Unlock()
+	if by != nil {
+		reply, err = by(ctx, r)
 	}
 	if err != nil && !errors.Is(err, ErrLost) {
 		return reply, err
