@@ -89,13 +89,19 @@ func (n *testNode) args(more ...string) []string {
 // start starts the node and waits until it answers.
 func (n *testNode) start() {
 	n.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	n.leave, n.ended, n.log = cancel, make(chan int, 1), &lockedBuffer{}
+	n.ended, n.log = make(chan int, 1), &lockedBuffer{}
 	e := &env{in: strings.NewReader(""), out: io.Discard, err: n.log, getenv: func(string) (string, bool) { return "", false }}
-	go func() { n.ended <- e.run(ctx, n.args(n.more...)) }()
+	n.run(e, n.args(n.more...)...)
 	if status, _, stderr := n.command("", "members"); status != 0 {
 		n.t.Fatalf("members: status %d, %s\nlog of the node:\n%s", status, stderr, n.log)
 	}
+}
+
+// run runs start until stop.
+func (n *testNode) run(e *env, args ...string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.leave = cancel
+	go func() { n.ended <- e.run(ctx, args) }()
 }
 
 // stop lets the node leave and gives its exit status.
