@@ -17,17 +17,16 @@ import (
 // Context is a graph under construction (Spark: StreamingContext). It belongs to one call of a build function: streams
 // made after that returned are an error of the program and panic, as does any other change.
 type Context struct {
-	spec       dataset.Spec
-	out        io.Writer
-	plan       plan.Plan
-	streams    []stream
-	outputs    []dataset.Output
-	receivers  map[id.Stream]dataset.Receiver
-	blame      blame
-	errs       []error
-	remember   time.Duration
-	checkpoint time.Duration
-	sealed     bool
+	spec      dataset.Spec
+	out       io.Writer
+	plan      plan.Plan
+	streams   []stream
+	outputs   []dataset.Output
+	receivers map[id.Stream]dataset.Receiver
+	blame     blame
+	errs      []error
+	remember  time.Duration
+	sealed    bool
 }
 
 // BatchInterval is the time between two batches.
@@ -49,14 +48,13 @@ func (c *Context) Remember(d time.Duration) {
 	}
 }
 
-// Checkpoint sets how often state is saved as a whole; streams without state have nothing to save.
+// Checkpoint sets how often state is saved as a whole. This version has no streams with state: the interval is checked,
+// and there is nothing to save.
 func (c *Context) Checkpoint(every time.Duration) {
 	c.unsealed("checkpoint")
 	if every <= 0 || every%c.BatchInterval() != 0 {
 		c.fail("checkpoint", fmt.Errorf("interval %v, expected a multiple of the batch interval %v", every, c.BatchInterval()))
-		return
 	}
-	c.checkpoint = every
 }
 
 // fail records an error of construction at the caller of this package.

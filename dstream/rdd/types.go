@@ -74,7 +74,7 @@ func (r RDD[T]) Node() *lineage.Node[T] { return r.node }
 // then makes an RDD of the same scope.
 func then[T, U any](r RDD[T], n *lineage.Node[U]) RDD[U] { return RDD[U]{node: n, scope: r.scope} }
 
-// codecs resolves the codec of a type. Streams have checked it when the graph was built; inside Transform the batch
+// resolve finds the codec of a type. Streams have checked it when the graph was built; inside Transform the batch
 // fails with the error.
 func resolve[T any](s *lineage.Scope, op string) (*codec.Codec[T], bool) {
 	c, err := codec.For[T]()

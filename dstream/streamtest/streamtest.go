@@ -49,6 +49,7 @@ func RestartAfter(batch int) Option { return func(c *config) { c.restartAfter[ba
 // Run feeds input[i] as batch i+1 under a manual clock that starts at 0, and returns what op's stream holds in each
 // batch that has a dataset, in order of partition. A nil element of input means that the source has no dataset for that
 // batch, an empty one an empty dataset. op is called by every process of the small cluster and must be pure.
+// A partition of a batch is one block, which has a limit of 12 MiB: give more Partitions for more.
 //
 // A graph that cannot be built ends the test (tb.Fatalf). When a batch fails, so does the test (tb.Errorf), and what
 // the batches before it gave is returned. Of tb, Helper, Errorf and Fatalf alone are called, on the caller's goroutine.
