@@ -2,6 +2,8 @@ package drivertest_test
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +28,29 @@ type worker struct {
 	mu        sync.Mutex
 	receivers map[id.App]*instance
 	acked     map[id.App]int64 // records of blocks that the ledger has acknowledged
+
+	work    sync.Mutex                        // of what follows; the other one is held while blocks are reported
+	batches map[id.App]map[id.Time]*job.Batch // to be run, the oldest of an application first
+	trouble trouble
+}
+
+// trouble is what goes wrong on a worker.
+type trouble struct {
+	fails   bool // user code fails: batches, and receivers for good
+	misses  bool // input is missing: batches wait, unless its loss is accepted
+	refuses bool // receivers are not started
+}
+
+func (w *worker) suffer(t trouble) {
+	w.work.Lock()
+	defer w.work.Unlock()
+	w.trouble = t
+}
+
+func (w *worker) troubles() trouble {
+	w.work.Lock()
+	defer w.work.Unlock()
+	return w.trouble
 }
 
 // instance is a running receiver instance.
@@ -63,6 +88,9 @@ func (w *worker) serve(ctx context.Context, link job.Link) {
 		w.mu.Unlock()
 		w.hello.Session = s
 	}
+	w.work.Lock()
+	w.batches = make(map[id.App]map[id.Time]*job.Batch) // they come again on every link
+	w.work.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	var parts sync.WaitGroup
 	orders := make(chan job.ToExecutor, 1024)
@@ -77,6 +105,7 @@ func (w *worker) serve(ctx context.Context, link job.Link) {
 		}
 	})
 	parts.Go(func() { w.produce(ctx, link, cancel) })
+	parts.Go(func() { w.compute(ctx, link, cancel) })
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -93,6 +122,10 @@ func (w *worker) serve(ctx context.Context, link job.Link) {
 func (w *worker) obey(ctx context.Context, link job.Link, m job.ToExecutor) error {
 	switch m := m.(type) {
 	case *job.StartReceiver:
+		if t := w.troubles(); t.fails || t.refuses {
+			_, err := link.Request(ctx, job.ControlLane, &job.ReceiverStopped{App: m.App.ID, Stream: m.Stream, Instance: m.Instance, Error: "boom"})
+			return err
+		}
 		if _, err := link.Request(ctx, job.ControlLane, &job.ReceiverStarted{App: m.App.ID, Stream: m.Stream, Instance: m.Instance}); err != nil {
 			return err
 		}
@@ -110,15 +143,63 @@ func (w *worker) obey(ctx context.Context, link job.Link, m job.ToExecutor) erro
 		_, err := link.Request(ctx, job.ControlLane, &job.ReceiverStopped{App: m.App, Stream: m.Stream, Instance: m.Instance, Message: "told to"})
 		return err
 	case *job.Batch:
-		began := time.Now()
-		pause(ctx, batchTakes)
-		_, err := link.Request(ctx, job.ControlLane, &job.BatchReport{
-			App: m.App.ID, Time: m.Time, Authority: m.Authority, Tries: 1,
-			StartedMS: began.UnixMilli(), EndedMS: time.Now().UnixMilli(),
-		})
-		return err
+		w.work.Lock()
+		defer w.work.Unlock()
+		all := w.batches[m.App.ID]
+		if all == nil {
+			all = make(map[id.Time]*job.Batch)
+			w.batches[m.App.ID] = all
+		}
+		if old := all[m.Time]; old == nil || old.Authority.Attempt < m.Authority.Attempt {
+			all[m.Time] = m
+		}
 	}
 	return nil
+}
+
+// compute runs the oldest batch of each application, one after the other.
+func (w *worker) compute(ctx context.Context, link job.Link, lost func()) {
+	for pause(ctx, batchTakes); ctx.Err() == nil; pause(ctx, batchTakes) {
+		for _, m := range w.oldest() {
+			t := w.troubles()
+			if t.misses && !m.AcceptLoss {
+				continue
+			}
+			report := &job.BatchReport{App: m.App.ID, Time: m.Time, Authority: m.Authority, Tries: 1, StartedMS: time.Now().UnixMilli()}
+			if t.fails {
+				report.Error = "boom"
+			}
+			if t.misses {
+				for _, in := range m.Inputs {
+					for _, b := range in.Blocks {
+						if in.Time == m.Time {
+							report.Lost += b.Records
+						}
+					}
+				}
+			}
+			if _, err := link.Request(ctx, job.ControlLane, report); err != nil {
+				lost()
+				return
+			}
+			w.work.Lock()
+			if w.batches[m.App.ID][m.Time] == m {
+				delete(w.batches[m.App.ID], m.Time)
+			}
+			w.work.Unlock()
+		}
+	}
+}
+
+func (w *worker) oldest() (all []*job.Batch) {
+	w.work.Lock()
+	defer w.work.Unlock()
+	for _, batches := range w.batches {
+		if len(batches) > 0 {
+			all = append(all, batches[slices.Min(slices.Collect(maps.Keys(batches)))])
+		}
+	}
+	return all
 }
 
 // produce reports a block of every running instance every 50 ms, the same one until it is answered.
