@@ -7,6 +7,7 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/raftstream/raftstream/connector"
@@ -113,8 +114,22 @@ type taker[T any] struct {
 	receipts map[string]connector.Receipt // the last of each producer
 }
 
-// take stores what is new of a push and sees to its reply.
+// errUnwound answers the push that was being taken when user code ended the run.
+var errUnwound = errors.New("the receiver failed while it took the records")
+
+// take stores what is new of a push and sees to its reply, also when user code unwinds this goroutine.
 func (t *taker[T]) take(ctx context.Context, p connector.Push) {
+	answered := false
+	defer func() {
+		if !answered {
+			p.Reply(0, 0, errUnwound)
+		}
+	}()
+	t.answer(ctx, p)
+	answered = true
+}
+
+func (t *taker[T]) answer(ctx context.Context, p connector.Push) {
 	if p.Producer == "" {
 		p.Reply(0, 0, fmt.Errorf("push without a producer: %w: expected its name", ErrRecord))
 		return
@@ -142,13 +157,23 @@ func (t *taker[T]) fresh(p connector.Push) ([]T, error) {
 	known := min(next-p.First, uint64(len(p.Records)))
 	records := make([]T, 0, uint64(len(p.Records))-known)
 	for i, raw := range p.Records[known:] {
-		v, err := t.decode(raw)
+		v, err := t.try(raw)
 		if err != nil {
 			return nil, &RecordError{Producer: p.Producer, Sequence: p.First + known + uint64(i), Reason: err.Error()}
 		}
 		records = append(records, v)
 	}
 	return records, nil
+}
+
+// try decodes a record. A panic is an error like others: it is the record's, and would come again with it for ever.
+func (t *taker[T]) try(raw []byte) (v T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the decoder panicked: %v", r)
+		}
+	}()
+	return t.decode(raw)
 }
 
 func (t *taker[T]) store(ctx context.Context, producer string, records []T) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type inlet struct {
 	pending   []*receipt
 	committed []string
 	storeErr  error
+	onStore   func()
 }
 
 type receipt struct {
@@ -52,6 +54,9 @@ func (in *inlet) Store(context.Context, ...string) error { return errors.New("no
 func (in *inlet) StoreAt(_ context.Context, r connector.Range, records ...string) (connector.Receipt, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.onStore != nil {
+		in.onStore()
+	}
 	if in.storeErr != nil {
 		return nil, in.storeErr
 	}
@@ -115,10 +120,12 @@ type bench struct {
 	stop func() error
 }
 
-func start(t *testing.T, in *inlet) *bench {
+func start(t *testing.T, in *inlet) *bench { return startWith(t, in, ingest.Line) }
+
+func startWith(t *testing.T, in *inlet, decode func([]byte) (string, error)) *bench {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- ingest.NewReceiver(ingest.Line).Run(ctx, in) }()
+	go func() { done <- ingest.NewReceiver(decode).Run(ctx, in) }()
 	return &bench{in: in, stop: func() error { cancel(); return <-done }}
 }
 
@@ -278,6 +285,64 @@ func TestBadPushIsRefusedWhole(t *testing.T) {
 		ok := b.push("p", 1, "good", "")
 		b.commit()
 		expect(t, "an empty line is a record", ok, 2, 501)
+		must(t, b.stop())
+	})
+}
+
+// A record that the decoder panics on is refused: sent again for ever, it would stop every other producer.
+func TestRecordThatTheDecoderPanicsOnIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startWith(t, newInlet(), func(record []byte) (string, error) { return string(record[0:2]) + string(record[2]), nil })
+		record := (*ingest.RecordError)(nil)
+		if r, _ := answer(b.push("p", 1, "one", "2")); !errors.As(r.err, &record) || record.Sequence != 2 || !strings.Contains(r.err.Error(), "panicked") {
+			t.Errorf("answered %+v, want a RecordError of record 2", r)
+		}
+		ok := b.push("q", 1, "two")
+		b.commit()
+		expect(t, "another producer", ok, 1, 501)
+		must(t, b.stop())
+	})
+}
+
+// Every push is answered, also when what stores it takes the run down.
+func TestPushIsAnsweredWhenTheRunIsUnwound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := newInlet()
+		in.onStore = func() { runtime.Goexit() }
+		answers := make(chan reply, 1)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = ingest.NewReceiver(ingest.Line).Run(t.Context(), in)
+		}()
+		in.pushes <- connector.Push{Producer: "p", First: 1, Records: [][]byte{[]byte("1")}, Reply: func(last, index uint64, err error) {
+			answers <- reply{last, index, err}
+		}}
+		<-ended
+		if r, ok := answer(answers); !ok || r.err == nil {
+			t.Errorf("answered %t: %+v, want an error", ok, r)
+		}
+	})
+}
+
+// Two clients that use one producer's name send the same records, in pieces that overlap: each is taken once, and
+// nobody hears of what is not committed.
+func TestOverlappingPushesOfOneProducerAreTakenOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, newInlet())
+		first, second, inside := b.push("p", 1, "1", "2", "3"), b.push("p", 2, "2", "3", "4", "5"), b.push("p", 3, "3")
+		for what, a := range map[string]<-chan reply{"first": first, "second": second, "inside": inside} {
+			if r, ok := answer(a); ok {
+				t.Errorf("%s was answered before the commit: %+v", what, r)
+			}
+		}
+		b.commit()
+		expect(t, "first", first, 3, 501)
+		expect(t, "second", second, 5, 501)
+		expect(t, "inside", inside, 5, 501)
+		if got := strings.Join(b.in.got(), ""); got != "12345" {
+			t.Errorf("committed %q", got)
+		}
 		must(t, b.stop())
 	})
 }
