@@ -179,7 +179,8 @@ func TestSpecsAreChecked(t *testing.T) {
 			dstream.RegisterIn(r, "f", func(*dstream.Context, struct {
 				common
 				Other string `json:"source"`
-			}) error {
+			},
+			) error {
 				return nil
 			})
 		},

@@ -76,7 +76,7 @@ func (c *Context) function(op string, f any) {
 func (c *Context) err() error {
 	errs := c.errs
 	if len(c.plan.Outputs) == 0 {
-		errs = append(errs, errors.New("no output operations registered: end a stream in Print, SaveAsTextFiles, ForeachPartition, ..."))
+		errs = append(errs, errors.New("no output operations registered: end a stream in Print, SaveAsTextFiles, ForeachPartition"))
 	}
 	switch len(errs) {
 	case 0:

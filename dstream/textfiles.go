@@ -178,8 +178,10 @@ func (o textFiles[T]) fill(f *os.File, t dataset.Task, n *lineage.Node[T], part 
 // _SUCCESS. The directory of a batch that is complete is left alone.
 func (o textFiles[T]) Commit(ctx context.Context, b dataset.Batch, receipts [][]byte) error {
 	dir := o.directory(b.Time)
-	s := &success{Format: successFormat, Version: successVersion, Application: b.App, BatchMS: b.Time, Output: o.name,
-		Parts: make([]textPart, len(receipts))}
+	s := &success{
+		Format: successFormat, Version: successVersion, Application: b.App, BatchMS: b.Time, Output: o.name,
+		Parts: make([]textPart, len(receipts)),
+	}
 	for i, r := range receipts {
 		if err := json.Unmarshal(r, &s.Parts[i]); err != nil {
 			return fmt.Errorf("%s: receipt of partition %d: %w", o.name, i, err)

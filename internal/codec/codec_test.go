@@ -119,9 +119,11 @@ func TestValuesAreReadBackAsOwned(t *testing.T) {
 	check(t, time.Now())
 	check(t, time.Time{})
 	check(t, netip.MustParseAddr("127.0.0.1"))
-	check(t, order{ID: 7, User: "u", Lines: []line{{"s", 1.25}, {"t", -3}}, At: time.Unix(1, 2).UTC(),
+	check(t, order{
+		ID: 7, User: "u", Lines: []line{{"s", 1.25}, {"t", -3}}, At: time.Unix(1, 2).UTC(),
 		Addr: netip.IPv6Loopback(), Flags: [3]bool{true, false, true}, Tags: []string{"x", ""}, Raw: []byte("raw"),
-		Units: make([]unit, 3), Took: time.Hour})
+		Units: make([]unit, 3), Took: time.Hour,
+	})
 }
 
 func TestTypesWithoutEncodingAreRefusedWithTheField(t *testing.T) {
@@ -143,6 +145,7 @@ func TestTypesWithoutEncodingAreRefusedWithTheField(t *testing.T) {
 	refuse(err, "codec_test.mapped.Lines[].Tags", "map")
 	_, err = codec.For[refused]()
 	refuse(err, "codec_test.refused.P", "ptr")
+	_ = hidden{}.id // to be used
 	_, err = codec.For[hidden]()
 	refuse(err, "codec_test.hidden.id", "not exported")
 	_, err = codec.For[tree]()
