@@ -23,13 +23,14 @@ import (
 )
 
 const (
-	attemptTime = 5 * time.Second       // of one attempt at one node
-	connectTime = time.Second           // to connect to one node
-	waitMin     = 50 * time.Millisecond // between rounds through all nodes, doubled
-	waitMax     = time.Second           // up to here
-	hopsMax     = 4                     // redirections in a row that are followed without waiting
-	nodesMax    = 64                    // addresses that are remembered
-	learnEvery  = 10 * time.Second      // how often members are learnt from a node that answers
+	attemptMin  = 1500 * time.Millisecond // of the first attempt of a call at one node: a stopped process answers nothing
+	attemptTime = 6 * time.Second         // of a later one; doubled up to here, because a node may just be slow
+	connectTime = time.Second             // to connect to one node
+	waitMin     = 50 * time.Millisecond   // between rounds through all nodes, doubled
+	waitMax     = time.Second             // up to here
+	hopsMax     = 4                       // redirections in a row that are followed without waiting
+	nodesMax    = 64                      // addresses that are remembered
+	learnEvery  = 10 * time.Second        // how often members are learnt from a node that answers
 	messageMax  = 16 << 20
 	pingAfter   = 10 * time.Second
 	pingTime    = 3 * time.Second
@@ -168,8 +169,15 @@ func (c *Client) discard(addr string, conn *grpc.ClientConn) {
 // answered remembers that the node at addr leads, and learns from it who else is there.
 func (c *Client) answered(addr string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.leader = addr
+	c.mu.Unlock()
+	c.learnFrom(addr)
+}
+
+// learnFrom asks the node at addr who else is there, if that was not asked lately.
+func (c *Client) learnFrom(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.conns == nil || c.learning || time.Since(c.learnt) < learnEvery {
 		return
 	}
@@ -321,6 +329,7 @@ func call[R any](ctx context.Context, c *Client, f func(context.Context, *grpc.C
 
 func callAt[R any](ctx context.Context, t *tour, f func(context.Context, *grpc.ClientConn) (R, error)) (R, error) {
 	var none R
+	patience := attemptMin
 	for {
 		addr, err := t.next(ctx)
 		if err != nil {
@@ -330,8 +339,11 @@ func callAt[R any](ctx context.Context, t *tour, f func(context.Context, *grpc.C
 		if err != nil {
 			return none, err
 		}
-		attempt, cancel := context.WithTimeout(ctx, attemptTime)
+		attempt, cancel := context.WithTimeout(ctx, patience)
 		r, err := f(attempt, conn)
+		if attempt.Err() != nil {
+			patience = min(2*patience, attemptTime)
+		}
 		cancel()
 		if err == nil {
 			t.client.answered(addr)

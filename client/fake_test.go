@@ -30,6 +30,7 @@ type fakeNode struct {
 	stopFn func(r *raftstreamv1.StopRequest) (*raftstreamv1.StopReply, error)
 	ingest func(s grpc.BidiStreamingServer[raftstreamv1.IngestRequest, raftstreamv1.IngestReply]) error
 	knows  []string // addresses of members
+	hosts  func() []*raftstreamv1.Receiver
 }
 
 func newNode(t testing.TB) *fakeNode {
@@ -79,6 +80,10 @@ func (n *fakeNode) Stop(_ context.Context, r *raftstreamv1.StopRequest) (*raftst
 
 func (n *fakeNode) Ingest(s grpc.BidiStreamingServer[raftstreamv1.IngestRequest, raftstreamv1.IngestReply]) error {
 	return n.called().ingest(s)
+}
+
+func (n *fakeNode) ListReceivers(context.Context, *raftstreamv1.ListReceiversRequest) (*raftstreamv1.ListReceiversReply, error) {
+	return &raftstreamv1.ListReceiversReply{Receivers: n.called().hosts()}, nil
 }
 
 func (n *fakeNode) ListMembers(context.Context, *raftstreamv1.ListMembersRequest) (*raftstreamv1.ListMembersReply, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,12 +14,22 @@ import (
 	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
 )
 
+const (
+	// openTime bounds one opening of a stream.
+	openTime = 3 * time.Second
+	// stallTime is how long nothing may be acknowledged, though something was sent, before the leader is asked whether
+	// the receiver has moved: a process that is stopped keeps its connections.
+	stallTime = 1500 * time.Millisecond
+)
+
 // feed carries an ingester's pushes over one stream after the other. One goroutine uses it.
 type feed struct {
 	ingester *Ingester
 	tour     tour
-	app      uint64 // id of the application, 0 before the first opening
-	at       *raftstreamv1.Problem
+	app      uint64                // id of the application, 0 before the first opening
+	at       *raftstreamv1.Problem // where the receiver is said to be, nil where nobody said so
+	addr     string                // of the node at the other end of stream
+	opened   *raftstreamv1.IngestOpened
 	stream   grpc.BidiStreamingClient[raftstreamv1.IngestRequest, raftstreamv1.IngestReply]
 	hangUp   context.CancelFunc
 }
@@ -35,6 +46,10 @@ func (f *feed) run(ctx context.Context) {
 			return
 		}
 		v := judge(err)
+		if f.at != nil {
+			v = verdict{reason: err} // the stream was given up: the receiver is elsewhere
+			f.tour.queue = []string{f.at.GetAddr()}
+		}
 		if v.final == nil {
 			f.tour.last = v.reason
 			v.final = f.tour.pause(ctx, max(v.wait, retryAfter))
@@ -91,7 +106,7 @@ func (f *feed) openAt(ctx context.Context, addr string) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	patience := time.AfterFunc(attemptTime, cancel)
+	patience := time.AfterFunc(openTime, cancel)
 	reply, stream, err := f.greet(ctx, conn, addr)
 	if !patience.Stop() && err == nil {
 		err = status.FromContextError(context.DeadlineExceeded).Err()
@@ -105,7 +120,9 @@ func (f *feed) openAt(ctx context.Context, addr string) error {
 		cancel()
 		return err
 	}
-	f.app, f.stream, f.hangUp = reply.GetOpened().GetAppId(), stream, cancel
+	f.app, f.opened, f.at, f.addr = reply.GetOpened().GetAppId(), reply.GetOpened(), nil, addr
+	f.stream, f.hangUp = stream, cancel
+	i.client.learnFrom(addr)
 	return nil
 }
 
@@ -137,6 +154,7 @@ func (f *feed) pump(ctx context.Context) error {
 	var sender sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	sender.Go(func() { f.send(ctx) })
+	sender.Go(func() { f.watch(ctx) })
 	defer sender.Wait()
 	defer f.hangUp() // releases a Send that waits for the window
 	defer cancel()
@@ -148,6 +166,52 @@ func (f *feed) pump(ctx context.Context) error {
 		f.tour.waited, f.tour.hops = 0, 0 // it works: the next failure is a new one
 		f.ingester.ack(r.GetAcked(), r.GetRaftIndex())
 	}
+}
+
+// watch hangs up when nothing is acknowledged and the leader says that the receiver is elsewhere; f.at says where then.
+func (f *feed) watch(ctx context.Context) {
+	tick := time.NewTicker(stallTime)
+	defer tick.Stop()
+	before := f.ingester.Acked()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now, waits := f.ingester.progress()
+		if stalled := waits && now == before; stalled && f.moved(ctx) {
+			f.hangUp()
+			return
+		}
+		before = now
+	}
+}
+
+// moved asks the other nodes where the receiver is. That nobody knows is no reason to give the stream up.
+func (f *feed) moved(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	c := f.ingester.client
+	others := func() []string {
+		return slices.DeleteFunc(c.round(), func(a string) bool { return a == f.addr })
+	}
+	if len(others()) == 0 {
+		return false
+	}
+	r, err := callAt(ctx, &tour{client: c, round: others}, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListReceiversReply, error) {
+		return raftstreamv1.NewApplicationsClient(cc).ListReceivers(ctx, &raftstreamv1.ListReceiversRequest{Id: f.app})
+	})
+	if err != nil {
+		return false
+	}
+	for _, at := range r.GetReceivers() {
+		if at.GetStream() == f.opened.GetStream() && at.GetAddr() != "" && at.GetAddr() != f.addr {
+			f.at = &raftstreamv1.Problem{Addr: at.GetAddr(), AppId: f.app, Stream: at.GetStream()}
+			return true
+		}
+	}
+	return false
 }
 
 func (f *feed) send(ctx context.Context) {

@@ -298,6 +298,13 @@ func (i *Ingester) take(position, index uint64) {
 	i.tell()
 }
 
+// progress gives the newest acknowledgement, and whether something that was sent waits for one.
+func (i *Ingester) progress() (acked uint64, waits bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.acked, i.sent > 0
+}
+
 // unsent gives the next push to send on the current stream, nil for none.
 func (i *Ingester) unsent() *raftstreamv1.IngestRequest {
 	i.mu.Lock()

@@ -260,6 +260,46 @@ func TestOpeningFollowsRedirections(t *testing.T) {
 	}
 }
 
+// A host that is stopped keeps its connections and answers nothing: the ledger knows first that the receiver moved.
+func TestASilentHostIsLeftWhenTheReceiverHasMoved(t *testing.T) {
+	hung, r := receives(t)
+	r.silent = make(chan struct{})
+	next, moved := receives(t)
+	leader := newNode(t)
+	leader.ingest = func(ingestServer) error {
+		return problem(codes.FailedPrecondition, &raftstreamv1.Problem{
+			Kind: raftstreamv1.Problem_KIND_NOT_HERE, Addr: hung.addr, AppId: 9,
+		})
+	}
+	asked := 0
+	leader.hosts = func() []*raftstreamv1.Receiver {
+		if asked++; asked == 1 {
+			return []*raftstreamv1.Receiver{{AppId: 9, Addr: hung.addr, Instance: 1}} // not yet
+		}
+		return []*raftstreamv1.Receiver{{AppId: 9, Stream: 1, Addr: "127.0.0.1:1"}, {AppId: 9, Addr: next.addr, Instance: 2}}
+	}
+	in, err := newClient(t, leader).Ingest(t.Context(), "wc", IngestOptions{Producer: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := lines(100)
+	start := time.Now()
+	if err := in.Send(t.Context(), want...); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Close(limit(t, 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	moved.check(t, want)
+	if took := time.Since(start); took > pingAfter-stallTime {
+		t.Errorf("took %v, expected to be sooner than a keepalive", took)
+	}
+	if o := moved.opens[0]; o.GetAppId() != 9 || o.Stream == nil {
+		t.Errorf("the host was asked for %v, expected application and stream by number", o)
+	}
+	close(r.silent)
+}
+
 func TestIngestThatIsRefusedEnds(t *testing.T) {
 	n, r := receives(t)
 	r.fail = problem(codes.NotFound, &raftstreamv1.Problem{Kind: raftstreamv1.Problem_KIND_NOT_FOUND})
