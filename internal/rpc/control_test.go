@@ -217,6 +217,47 @@ func TestDialFollowsTheLeader(t *testing.T) {
 	}
 }
 
+// silentAddr is an address where connections are made and nothing is ever answered, as at a stopped process.
+func silentAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
+func TestDialDoesNotWaitForSilentNodes(t *testing.T) {
+	hub := newHub(1)
+	d := dialer(silentAddr(t), silentAddr(t), driver(t, hub))
+	start := time.Now()
+	open(t, d, job.Hello{Name: "me"})
+	if took := time.Since(start); took > 2*headStart+connectTime/2 {
+		t.Errorf("took %v, expected about two head starts", took)
+	}
+	if l := <-hub.links; l.hello.Name != "me" {
+		t.Errorf("hello of %q", l.hello.Name)
+	}
+	start = time.Now()
+	open(t, d, job.Hello{}) // who welcomed last is asked first
+	if took := time.Since(start); took > headStart {
+		t.Errorf("the second time took %v", took)
+	}
+}
+
+func TestDialEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err := dialer(silentAddr(t)).Dial(ctx, job.Hello{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, expected the end of the context", err)
+	}
+	if took := time.Since(start); took > connectTime/2 {
+		t.Errorf("took %v, though the context ended", took)
+	}
+}
+
 func TestDialWithoutLeaderSaysSo(t *testing.T) {
 	a, b := newHub(1), newHub(1)
 	addrA, addrB := driver(t, a), driver(t, b)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,9 @@ const (
 	welcomeTime = 3 * time.Second
 	// attemptsMax bounds the nodes that one Dial asks.
 	attemptsMax = 16
+	// headStart is how long the node asked last may take before the next one is asked beside it: one that is cut off or
+	// stopped takes until its limits, and a session needs no more than a commit.
+	headStart = 200 * time.Millisecond
 )
 
 // DialerConfig says where leading drivers are looked for.
@@ -39,9 +43,26 @@ type Dialer struct {
 // NewDialer makes a dialer.
 func NewDialer(cfg DialerConfig) *Dialer { return &Dialer{cfg: cfg, dial: dialTCP} }
 
-// Dial asks the node that led last, then this node, then the drivers, following what they know of the leader. It does
-// not retry: the error is a *job.NotLeaderError when nodes answered and none leads.
+// Dial asks the node that led last, then this node, then the drivers, following what they know of the leader: the next
+// one as soon as the one before has answered or its head start is over. The first link wins. It does not retry: the
+// error is a *job.NotLeaderError when nodes answered and none leads.
 func (d *Dialer) Dial(ctx context.Context, h job.Hello) (job.Link, error) {
+	r := &race{dialer: d, hello: h, queue: d.candidates(), asked: map[string]bool{}, answers: make(chan answer, attemptsMax)}
+	ctx, cancel := context.WithCancel(ctx)
+	l, err := r.run(ctx)
+	cancel()
+	r.runners.Wait() // they see that ctx is over
+	close(r.answers)
+	for late := range r.answers {
+		if late.link != nil {
+			_ = late.link.Close() // nobody uses it: another one was first
+		}
+	}
+	return l, err
+}
+
+// candidates are the nodes to ask, the likeliest first.
+func (d *Dialer) candidates() []string {
 	var queue []string
 	if last := d.last.Load(); last != nil {
 		queue = append(queue, *last)
@@ -49,39 +70,99 @@ func (d *Dialer) Dial(ctx context.Context, h job.Hello) (job.Link, error) {
 	if d.cfg.Local != nil {
 		queue = append(queue, d.cfg.Self)
 	}
-	queue = append(queue, d.cfg.Drivers()...)
-	asked := map[string]bool{}
-	var failures []error
-	answered := false
-	for len(queue) > 0 && len(asked) < attemptsMax && ctx.Err() == nil {
-		addr := queue[0]
-		queue = queue[1:]
-		if addr == "" || asked[addr] {
+	return append(queue, d.cfg.Drivers()...)
+}
+
+// forget drops addr as the node that welcomed last.
+func (d *Dialer) forget(addr string) {
+	if last := d.last.Load(); last != nil && *last == addr {
+		d.last.CompareAndSwap(last, nil)
+	}
+}
+
+// race is one Dial. One goroutine uses it, but for answers.
+type race struct {
+	dialer   *Dialer
+	hello    job.Hello
+	queue    []string
+	asked    map[string]bool
+	running  int
+	runners  sync.WaitGroup
+	answers  chan answer // holds one of each runner
+	answered bool        // somebody said that another one leads
+	failures []error
+}
+
+// answer is how one node answered.
+type answer struct {
+	addr string
+	link job.Link
+	err  error
+}
+
+func (r *race) run(ctx context.Context) (job.Link, error) {
+	start := time.NewTimer(0)
+	defer start.Stop()
+	for {
+		select {
+		case <-start.C:
+			if r.next(ctx) {
+				start.Reset(headStart)
+			} else if r.running == 0 {
+				return nil, r.failed(nil)
+			}
+		case a := <-r.answers:
+			r.running--
+			if a.err == nil {
+				r.dialer.last.Store(&a.addr)
+				return a.link, nil
+			}
+			r.note(a)
+			start.Reset(0)
+		case <-ctx.Done():
+			return nil, r.failed(ctx.Err())
+		}
+	}
+}
+
+// next asks the next node; false where there is none left.
+func (r *race) next(ctx context.Context) bool {
+	for len(r.queue) > 0 && len(r.asked) < attemptsMax {
+		addr := r.queue[0]
+		r.queue = r.queue[1:]
+		if addr == "" || r.asked[addr] {
 			continue
 		}
-		asked[addr] = true
-		l, err := d.open(ctx, addr, h)
-		if err == nil {
-			d.last.Store(&addr)
-			return l, nil
-		}
-		if last := d.last.Load(); last != nil && *last == addr {
-			d.last.CompareAndSwap(last, nil)
-		}
-		if redirect := (*job.NotLeaderError)(nil); errors.As(err, &redirect) {
-			answered = true
-			queue = append([]string{redirect.Leader}, queue...)
-			continue
-		}
-		failures = append(failures, fmt.Errorf("%s: %w", addr, err))
+		r.asked[addr] = true
+		r.running++
+		r.runners.Go(func() {
+			l, err := r.dialer.open(ctx, addr, r.hello)
+			r.answers <- answer{addr, l, err}
+		})
+		return true
 	}
-	if err := ctx.Err(); err != nil {
-		failures = append(failures, err)
+	return false
+}
+
+// note takes an answer that is no link.
+func (r *race) note(a answer) {
+	r.dialer.forget(a.addr)
+	if redirect := (*job.NotLeaderError)(nil); errors.As(a.err, &redirect) {
+		r.answered = true
+		r.queue = append([]string{redirect.Leader}, r.queue...)
+		return
 	}
-	if answered {
-		failures = append(failures, job.ErrNotLeader)
+	r.failures = append(r.failures, fmt.Errorf("%s: %w", a.addr, a.err))
+}
+
+func (r *race) failed(ended error) error {
+	if ended != nil {
+		r.failures = append(r.failures, ended)
 	}
-	return nil, &noLeaderError{asked: len(asked), causes: failures}
+	if r.answered {
+		r.failures = append(r.failures, job.ErrNotLeader)
+	}
+	return &noLeaderError{asked: len(r.asked), causes: r.failures}
 }
 
 func (d *Dialer) open(ctx context.Context, addr string, h job.Hello) (job.Link, error) {
