@@ -256,7 +256,7 @@ func (f *param) expected() string {
 	case k == reflect.String:
 		return "a string"
 	case k == reflect.Bool:
-		return "true or false"
+		return "a bool: true or false"
 	case k >= reflect.Int && k <= reflect.Int64:
 		return "an integer (" + k.String() + ")"
 	case k >= reflect.Uint && k <= reflect.Uint64:

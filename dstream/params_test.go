@@ -121,7 +121,7 @@ func TestWrongParametersAreNamed(t *testing.T) {
 		{`{"addr":"x","every":5}`, []string{`parameter "every" is 5, expected a duration such as 1m30s`}},
 		{`{"addr":"x","every":"soon"}`, []string{`parameter "every" is "soon", expected a duration`}},
 		{`{"addr":"x","nested":{"B":1}}`, []string{`parameter "nested"`, "B"}},
-		{`{"addr":"x","on":"yes"}`, []string{`parameter "on" is "yes", expected true or false`}},
+		{`{"addr":"x","on":"yes"}`, []string{`parameter "on" is "yes", expected a bool: true or false`}},
 		{`[1]`, []string{`parameters are [1], expected a JSON object`}},
 		{`{"addr":"x"} {}`, []string{"something follows"}},
 		{`{"addr":`, []string{"no JSON object"}},
