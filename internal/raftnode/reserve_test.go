@@ -60,7 +60,7 @@ func TestLeadershipStaysWhereEveryDiskIsShort(t *testing.T) {
 				c.Free, c.ReserveBytes = func() (uint64, error) { return 0, nil }, 1
 			})
 		}
-		m, before := c.leader()
+		_, before := c.leader()
 		time.Sleep(20 * time.Second)
 		m, after := c.leader()
 		if after > before+4 {
