@@ -105,6 +105,9 @@ func TestTheNextChangeOfTheMembership(t *testing.T) {
 		{"a fourth voter for a dead third", []raft.Server{voter("a"), voter("b"), voter("dead"), learner("n")}, seen("a", "b", "n"), true, "promote to voter n"},
 		{"enough voters", append(slices.Clone(nine), learner("n")), seen("n"), true, ""},
 		{"moved", []raft.Server{voter("a")}, []Candidate{{ID: "a", Addr: "elsewhere:1"}}, true, "change address of a"},
+		{"another one at the address of a voter", []raft.Server{voter("a"), voter("b")}, []Candidate{{ID: "n", Addr: "b:1"}}, true, "remove, because another server has its address, b"},
+		{"two that changed their addresses", []raft.Server{voter("a"), voter("b")}, []Candidate{{ID: "n", Addr: "b:1"}, {ID: "b", Addr: "c:1"}}, true, "change address of b"},
+		{"another cluster at the address of a voter", []raft.Server{voter("a"), voter("b")}, []Candidate{{ID: "n", Addr: "b:1", Cluster: "other"}}, true, ""},
 		{"another cluster", []raft.Server{voter("a")}, []Candidate{{ID: "n", Addr: "n:1", Cluster: "other"}}, true, ""},
 		{"state of an unknown cluster", []raft.Server{voter("a")}, []Candidate{{ID: "n", Addr: "n:1", HasState: true}}, true, ""},
 		{"state of this cluster", []raft.Server{voter("a")}, []Candidate{{ID: "n", Addr: "n:1", HasState: true, Cluster: "mi"}}, true, "add non-voter n"},
@@ -156,6 +159,69 @@ func TestANodeWithAnEmptyDiskJoinsAndBecomesAVoter(t *testing.T) {
 		c.agree()
 		// Two of four are no majority, three are: the new one counts.
 		c.must(m, term, session(1000))
+	})
+}
+
+// Rule 2: a wiped node that listens where a voter did neither votes nor acknowledges in its name, also where raft still
+// takes that address for the voter's.
+func TestAWipedNodeDoesNotSpeakForTheVoterThatItWas(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		m, term := c.three().lead()
+		var others []string
+		for name := range c.nodes {
+			if name != m.config.ID {
+				others = append(others, name)
+			}
+		}
+		wiped, away := others[0], others[1]
+		c.mu.Lock()
+		c.hide = true // gossip is slow
+		c.mu.Unlock()
+		c.stop(wiped)
+		c.net.Isolate(away + ":1")
+		n := c.start("new", NewMemoryDisk(), func(config *Config) {
+			config.Addr = wiped + ":1"
+			config.Stream = c.net.Stream(wiped + ":1")
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if r, err := m.Propose(ctx, term, session(1)); err == nil {
+			t.Errorf("%+v: a wiped node acknowledged in the name of %s", r, wiped)
+		}
+		time.Sleep(20 * time.Second) // elections, without result
+		if n.HasState() {
+			t.Errorf("the wiped node took part: %+v", n.Stats())
+		}
+		if _, leads := m.leading(); leads {
+			t.Error("one of three leads")
+		}
+		c.net.Join(away + ":1")
+		m, term = c.lead()
+		c.must(m, term, session(1))
+	})
+}
+
+// The cure of a lost disk: the same address with an empty one. The new member takes the place of the old.
+func TestANodeWithAnEmptyDiskTakesThePlaceOfTheOneAtItsAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		m, term := c.three().lead()
+		c.must(m, term, session(1))
+		for _, name := range []string{"n1", "n2", "n3"} {
+			if name == m.config.ID {
+				continue
+			}
+			c.stop(name)
+			n := c.start("new-"+name, NewMemoryDisk(), func(config *Config) {
+				config.Addr = name + ":1"
+				config.Stream = c.net.Stream(name + ":1")
+			})
+			until(t, "a new voter in place of "+name, func() bool {
+				return slices.Contains(m.Configuration(), Server{ID: "new-" + name, Addr: name + ":1", Voter: true}) && voters(m) == 3
+			})
+			until(t, "the state at the new node", func() bool { return n.View().Index() == m.View().Index() })
+		}
+		c.must(m, term, session(2))
+		c.agree()
 	})
 }
 

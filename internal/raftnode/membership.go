@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -64,7 +65,8 @@ func (n *Node) RemoveServer(ctx context.Context, server string) error {
 
 // Membership adds the drivers that gossip sees, while this node leads, until ctx ends: first as non-voters, then, when
 // they have caught up, as voters. One change at a time. A server that is at another address than before is given the
-// new one. Nobody is removed: that gossip does not see a server says nothing (architecture, section 3).
+// new one. That gossip does not see a server says nothing (architecture, section 3); it is removed only when another
+// one has its address, with an id of its own: then its disk was replaced, and it will never come back as who it was.
 func (n *Node) Membership(ctx context.Context) error {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
@@ -88,9 +90,10 @@ func (n *Node) Membership(ctx context.Context) error {
 
 // change is one step of the membership.
 type change struct {
-	name  string
-	voter bool
-	to    raft.Server
+	name   string
+	voter  bool
+	remove bool
+	to     raft.Server
 }
 
 // nextChange makes the first change that is due, if any.
@@ -98,12 +101,15 @@ func (n *Node) nextChange(ctx context.Context) error {
 	servers, index := n.configuration()
 	n.transport.keep(servers)
 	c, due := planChange(servers, n.config.Candidates(), n.View().Cluster(), n.caughtUp)
-	if !due {
+	if !due || c.remove && string(c.to.ID) == n.config.ID {
 		return nil
 	}
 	n.log.Info("raft: changing the membership", "change", c.name, "server", c.to.ID, "addr", c.to.Address)
 	return n.await(ctx, fmt.Sprintf("%s %s", c.name, c.to.ID), func() raft.Future {
-		if c.voter {
+		switch {
+		case c.remove:
+			return n.raft.RemoveServer(c.to.ID, index, 0)
+		case c.voter:
 			return n.raft.AddVoter(c.to.ID, c.to.Address, index, 0)
 		}
 		return n.raft.AddNonvoter(c.to.ID, c.to.Address, index, 0)
@@ -119,9 +125,10 @@ func (n *Node) caughtUp(server raft.ServerID) bool {
 // planChange decides on the next change. It is pure.
 func planChange(servers []raft.Server, seen []Candidate, cluster string, caughtUp func(raft.ServerID) bool) (change, bool) {
 	known := make(map[string]raft.Server, len(servers))
+	at := make(map[raft.ServerAddress]raft.Server, len(servers))
 	voters := 0
 	for _, s := range servers {
-		known[string(s.ID)] = s
+		known[string(s.ID)], at[s.Address] = s, s
 		if s.Suffrage == raft.Voter {
 			voters++
 		}
@@ -134,9 +141,14 @@ func planChange(servers []raft.Server, seen []Candidate, cluster string, caughtU
 		to := raft.Server{ID: raft.ServerID(c.ID), Address: raft.ServerAddress(c.Addr)}
 		s, member := known[c.ID]
 		voter := member && s.Suffrage == raft.Voter
+		other, taken := at[to.Address]
 		switch {
 		case !member && unsure:
 			continue
+		case taken && other.ID != to.ID && sees(seen, other.ID):
+			continue // it has moved: it is given its new address first
+		case taken && other.ID != to.ID:
+			return change{name: "remove, because another server has its address,", remove: true, to: other}, true
 		case !member:
 			return change{name: "add non-voter", to: to}, true
 		case s.Address != to.Address:
@@ -146,4 +158,8 @@ func planChange(servers []raft.Server, seen []Candidate, cluster string, caughtU
 		}
 	}
 	return change{}, false
+}
+
+func sees(seen []Candidate, server raft.ServerID) bool {
+	return slices.ContainsFunc(seen, func(c Candidate) bool { return c.ID == string(server) })
 }

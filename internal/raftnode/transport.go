@@ -2,8 +2,10 @@ package raftnode
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,9 +18,13 @@ const (
 	transportPool    = 3
 	// voteRetry is how long a vote request is repeated on broken connections.
 	voteRetry = 100 * time.Millisecond
+	// voteAgain is the pause in between: a server that refuses connections meant for another one is not asked in a loop.
+	voteAgain = 5 * time.Millisecond
 )
 
-// transport is raft's network transport with four differences. A peer is called where gossip sees it now, else where
+// transport is raft's network transport with five differences. A connection names the server that it is for, and another
+// one that listens at the same address refuses it: raft's messages name only their sender, so that a node that was wiped
+// would vote and acknowledge entries in the name of the voter that it was (rule 2). A peer is called where gossip sees it now, else where
 // raft's configuration has it: raft's own way to ask for addresses warns at every call to a peer that is away. A vote request that meets a pooled connection to a
 // peer restarted since is repeated at once: it would otherwise cost an election timeout. Entries are never pipelined,
 // which avoids a known wedge of the library and costs nothing measurable. And what followers acknowledge is
@@ -38,7 +44,7 @@ type progress struct {
 }
 
 func newTransport(c *Config) *transport {
-	layer := &streamLayer{stream: c.Stream, addr: address(c.Addr), conns: map[net.Conn]bool{}}
+	layer := &streamLayer{stream: c.Stream, self: c.ID, addr: address(c.Addr), conns: map[net.Conn]bool{}}
 	return &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Logger:          newLogger(c.Logger).ResetNamed("raft-net"),
@@ -60,6 +66,7 @@ func again(request func() error) error {
 		if err == nil || !stale(err) || time.Now().After(end) {
 			return err
 		}
+		time.Sleep(voteAgain) // on one of raft's goroutines for votes, which has nothing else to do
 	}
 }
 
@@ -115,14 +122,15 @@ func (t *transport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, q *raft.
 	return t.NetworkTransport.TimeoutNow(id, t.where(id, to), q, r)
 }
 
-// where gives the address at which gossip sees a server, else the one that raft knows.
+// where gives the address at which gossip sees a server, else the one that raft knows, behind the server's id: raft keeps
+// connections by this name, so that one is never used for another server.
 func (t *transport) where(id raft.ServerID, to raft.ServerAddress) raft.ServerAddress {
 	for _, c := range t.config.Candidates() {
 		if c.ID == string(id) && c.Addr != "" {
-			return raft.ServerAddress(c.Addr)
+			to = raft.ServerAddress(c.Addr)
 		}
 	}
-	return to
+	return raft.ServerAddress(id) + "@" + to
 }
 
 // of gives what a follower acknowledged last.
@@ -162,6 +170,7 @@ func (a address) String() string  { return string(a) }
 // would otherwise wait for the peers to do so.
 type streamLayer struct {
 	stream Stream
+	self   string // this server's id
 	addr   address
 
 	mu     sync.Mutex
@@ -169,19 +178,44 @@ type streamLayer struct {
 	closed bool
 }
 
-// Accept waits for a connection.
-func (s *streamLayer) Accept() (net.Conn, error) { return s.own(s.stream.Accept()) }
-
-// Dial connects to a peer.
-func (s *streamLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return s.own(s.stream.Dial(string(to), timeout))
+// Accept waits for a connection. Whom it is for is read with its first byte, by raft's goroutine of the connection.
+func (s *streamLayer) Accept() (net.Conn, error) {
+	c, err := s.stream.Accept()
+	return s.own(c, err, true)
 }
 
-func (s *streamLayer) own(c net.Conn, err error) (net.Conn, error) {
+var errUnnamed = errors.New("the connection is for no server")
+
+// Dial connects to a server, named as where does, and says for whom the connection is: the length of the id in a byte,
+// and the id.
+func (s *streamLayer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	server, addr, ok := strings.Cut(string(to), "@")
+	if !ok || server == "" || len(server) > 255 {
+		return nil, fmt.Errorf("dial %s: %w", to, errUnnamed)
+	}
+	c, err := s.stream.Dial(addr, timeout)
 	if err != nil {
 		return nil, err
 	}
-	o := &ownedConn{Conn: c, layer: s}
+	err = c.SetWriteDeadline(time.Now().Add(timeout))
+	if err == nil {
+		_, err = c.Write(append([]byte{byte(len(server))}, server...))
+	}
+	if err == nil {
+		err = c.SetWriteDeadline(time.Time{})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("greet server %s at %s: %w", server, addr, err), c.Close())
+	}
+	return s.own(c, nil, false)
+}
+
+// own takes a connection; one that was accepted must say that it is for this server.
+func (s *streamLayer) own(c net.Conn, err error, accepted bool) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	o := &ownedConn{Conn: c, layer: s, unnamed: accepted}
 	s.mu.Lock()
 	if closed := s.closed; closed {
 		s.mu.Unlock()
@@ -211,7 +245,37 @@ func (s *streamLayer) Addr() net.Addr { return s.addr }
 
 type ownedConn struct {
 	net.Conn
-	layer *streamLayer
+	layer   *streamLayer
+	unnamed bool // it has not said yet for whom it is; only the one goroutine that reads looks
+}
+
+// Read reads, after it has checked for whom the connection is.
+func (c *ownedConn) Read(b []byte) (int, error) {
+	if c.unnamed {
+		if err := c.greeted(); err != nil {
+			return 0, err
+		}
+		c.unnamed = false
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *ownedConn) greeted() error {
+	if err := c.SetReadDeadline(time.Now().Add(transportTimeout)); err != nil {
+		return err
+	}
+	var length [1]byte
+	if _, err := io.ReadFull(c.Conn, length[:]); err != nil {
+		return err
+	}
+	server := make([]byte, length[0])
+	if _, err := io.ReadFull(c.Conn, server); err != nil {
+		return err
+	}
+	if string(server) != c.layer.self {
+		return fmt.Errorf("the connection is for server %q, this is %s (rule 2)", server, c.layer.self)
+	}
+	return c.SetReadDeadline(time.Time{})
 }
 
 // Close closes the connection and gives it back.
