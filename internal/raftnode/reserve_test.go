@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -62,6 +63,7 @@ func TestLeadershipStaysWhereEveryDiskIsShort(t *testing.T) {
 		}
 		_, before := c.leader()
 		time.Sleep(20 * time.Second)
+		synctest.Wait()
 		m, after := c.leader()
 		if after > before+4 {
 			t.Errorf("term went from %d to %d in 20 s, expected each node to hand over once", before, after)

@@ -66,7 +66,7 @@ func again(request func() error) error {
 		if err == nil || !stale(err) || time.Now().After(end) {
 			return err
 		}
-		time.Sleep(voteAgain) // on one of raft's goroutines for votes, which has nothing else to do
+		<-time.After(voteAgain) // on one of raft's goroutines for votes, which has nothing else to do
 	}
 }
 
