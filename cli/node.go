@@ -23,8 +23,12 @@ import (
 	"github.com/raftstream/raftstream/internal/rpc"
 )
 
-// leaveTime bounds each step of leaving in order.
-const leaveTime = 2 * time.Second
+const (
+	// leaveTime bounds each step of leaving in order.
+	leaveTime = 2 * time.Second
+	// joinTime bounds the wait for a part that was told to end: beyond it the node leaves without.
+	joinTime = 10 * time.Second
+)
 
 // node is one running node: what its steps have built, each for the later ones.
 type node struct {
@@ -64,6 +68,8 @@ type step struct {
 
 // start runs a node until it is told to leave or cannot go on.
 func (e *env) start(ctx context.Context, cfg *nodeConfig) error {
+	// The second signal ends the process at once, also while it starts.
+	defer context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })()
 	held := &heldWriter{w: e.err}
 	log, err := cfg.logger(held)
 	if err != nil {
@@ -93,7 +99,6 @@ func (e *env) start(ctx context.Context, cfg *nodeConfig) error {
 	n.log.Info("node is up", "id", n.dir.Node(), "generation", n.dir.Generation(), "rpc", n.rpcAddr(), "roles", cfg.roles, "version", version)
 	select {
 	case <-ctx.Done():
-		signal.Reset(os.Interrupt, syscall.SIGTERM) // the second signal ends the process at once
 		n.log.Info("leaving in order")
 		return nil
 	case err := <-n.failed:
@@ -199,8 +204,14 @@ func (n *node) run(name string, f func(ctx context.Context) error) {
 	}()
 	n.onLeave(name, func(context.Context) error {
 		cancel()
-		<-done
-		return nil
+		late := time.NewTimer(joinTime)
+		defer late.Stop()
+		select {
+		case <-done:
+			return nil
+		case <-late.C:
+			return fmt.Errorf("it did not end within %v", joinTime)
+		}
 	})
 }
 

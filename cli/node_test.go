@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"path/filepath"
@@ -32,8 +33,24 @@ func TestMain(m *testing.M) {
 		dstream.ReduceByKey(pairs, dstream.Sum).SaveAsTextFiles(p.Out, "")
 		return nil
 	})
+	dstream.Register("hang", func(c *dstream.Context, _ struct{}) error {
+		dstream.ForeachPartition(ingest.TextStream(c), func(_ context.Context, _ dstream.Partition, lines iter.Seq[string]) error {
+			for range lines {
+				select {
+				case hanging <- struct{}{}:
+				default:
+				}
+				<-unhang
+			}
+			return nil
+		})
+		return nil
+	})
 	goleak.VerifyTestMain(m)
 }
+
+// hanging is told when user code hangs, which it does until unhang is closed.
+var hanging, unhang = make(chan struct{}, 1), make(chan struct{})
 
 // testNode is one node in this process, with the commands that talk to it.
 type testNode struct {
