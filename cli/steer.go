@@ -20,38 +20,39 @@ type changedJSON struct {
 }
 
 func (e *env) stopCommand(g *globals) *cobra.Command {
-	var now, untilStopped bool
+	var now, wait bool
 	cmd := &cobra.Command{
 		Use:   "stop NAME",
 		Short: "Stop an application",
-		Long: "Stops an application: no more records are taken, and all that were received are processed. It returns when the\n" +
-			"stop is committed; with --wait, when the application has stopped. With --now it ends after the running batch,\n" +
-			"and the number of acknowledged records that this discards is printed.",
+		Long: "Stops an application: no more records are taken, and all that were received are processed. It waits, within\n" +
+			"--timeout, until the application has stopped, and prints the state that it has come to; with --wait=false it\n" +
+			"returns when the stop is committed. With --now the application ends after the running batch, and the number of\n" +
+			"acknowledged records that this discards is printed.",
 		Example: "  raftstream stop wc\n  raftstream stop wc --now",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return e.stop(cmd.Context(), g, args[0], now, untilStopped)
+			return e.stop(cmd.Context(), g, args[0], now, wait)
 		},
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "do not process what was received")
-	cmd.Flags().BoolVar(&untilStopped, "wait", false, "return when the application has stopped, within --timeout")
+	cmd.Flags().BoolVar(&wait, "wait", true, "return when the application has stopped, or --timeout is over")
 	return cmd
 }
 
-func (e *env) stop(ctx context.Context, g *globals, name string, now, untilStopped bool) error {
+func (e *env) stop(ctx context.Context, g *globals, name string, now, wait bool) error {
 	return e.call(ctx, g, func(ctx context.Context, c *client.Client) error {
 		reply, err := c.Stop(ctx, &raftstreamv1.StopRequest{Name: name, Now: now})
 		if err != nil {
 			return fmt.Errorf("stop %s: %w", name, err)
 		}
-		if untilStopped {
-			if err := awaitStopped(ctx, c, reply.GetId()); err != nil {
+		message := "stopping, goes on to its end without being waited for"
+		if wait {
+			switch err := awaitStopped(ctx, c, reply.GetId()); {
+			case err == nil:
+				message = "stopped"
+			case ctx.Err() == nil:
 				return fmt.Errorf("stop %s: %w", name, err)
 			}
-		}
-		message := "stop is committed"
-		if app, err := c.GetApp(ctx, &raftstreamv1.GetAppRequest{Id: reply.GetId()}); err == nil { // else the stop stands all the same
-			message = appOf(app.GetApp()).State
 		}
 		if reply.GetMessage() != "" {
 			message += ": " + reply.GetMessage()
@@ -63,7 +64,8 @@ func (e *env) stop(ctx context.Context, g *globals, name string, now, untilStopp
 // stoppedPoll is how often a stopping application is looked at.
 const stoppedPoll = 100 * time.Millisecond
 
-// awaitStopped waits until an application has stopped. That it failed instead is an error.
+// awaitStopped waits until an application has stopped, or ctx ends: the stop stands all the same. That the application
+// failed instead is an error.
 func awaitStopped(ctx context.Context, c *client.Client, id uint64) error {
 	for {
 		reply, err := c.GetApp(ctx, &raftstreamv1.GetAppRequest{Id: id})
@@ -77,7 +79,7 @@ func awaitStopped(ctx context.Context, c *client.Client, id uint64) error {
 			return fmt.Errorf("failed: %s", app.GetError())
 		}
 		if err := wait(ctx, stoppedPoll); err != nil {
-			return fmt.Errorf("still processing what was received, it goes on without being waited for: %w", err)
+			return err
 		}
 	}
 }
