@@ -56,6 +56,8 @@ type Stats struct {
 	Bytes    int64 // on the disk
 	Live     int   // records not released
 	Queued   int   // appends that wait for the writer
+	// Active is the number of the segment that is appended to; it and those after it are not sealed.
+	Active uint64
 }
 
 // Recovery says what Open found.
@@ -135,7 +137,7 @@ func (l *Log) Recovered() Recovery { return l.recovered }
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := Stats{Segments: len(l.segments), Queued: len(l.queue)}
+	s := Stats{Segments: len(l.segments), Queued: len(l.queue), Active: l.active}
 	for _, seg := range l.segments {
 		s.Bytes += seg.size
 		s.Live += seg.live

@@ -1,6 +1,7 @@
 package blocks
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -16,7 +17,8 @@ func needless(p job.InstanceProgress, number uint64) bool {
 }
 
 // Progress drops what the ledger does not need any more. What it says is committed, so an older message is merely
-// weaker and the order does not matter. An error is one of the disk; the blocks are dropped all the same.
+// weaker and the order does not matter. An error is one of the disk; the blocks are dropped all the same. One goroutine
+// calls it.
 func (s *Store) Progress(p *job.Progress) error {
 	s.mu.Lock()
 	var free []wal.Position
@@ -26,7 +28,7 @@ func (s *Store) Progress(p *job.Progress) error {
 		free = s.progress(p)
 	}
 	s.mu.Unlock()
-	return s.release(free)
+	return errors.Join(s.release(free), s.compact())
 }
 
 func (s *Store) end(app id.App) (free []wal.Position) {
@@ -89,8 +91,7 @@ func (s *Store) drop(in *instance, e *entry, free []wal.Position) []wal.Position
 		return free
 	}
 	s.evict(e)
-	s.blocks--
-	s.bytes -= int64(e.size)
+	s.count(e, -1)
 	return append(free, e.pos)
 }
 

@@ -72,6 +72,7 @@ type Store struct {
 	cached int64      // bytes of data in cache
 	blocks int
 	bytes  int64
+	live   map[uint64]int64 // bytes of blocks held, by segment of the log
 }
 
 // endedMax bounds the applications that are remembered to be over, so that a late copy of a block is refused.
@@ -109,7 +110,10 @@ func Open(c Config) (*Store, error) {
 	if c.MemoryBytes == 0 {
 		c.MemoryBytes = DefaultMemoryBytes
 	}
-	s := &Store{cfg: c, apps: map[id.App]map[run]*instance{}, cache: list.New()}
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = wal.DefaultSegmentBytes
+	}
+	s := &Store{cfg: c, apps: map[id.App]map[run]*instance{}, cache: list.New(), live: map[uint64]int64{}}
 	var twice []wal.Position
 	log, err := wal.Open(wal.Config{
 		FS: c.FS, Dir: c.Dir, Store: string(c.Store),
@@ -139,16 +143,24 @@ func (s *Store) found(d *job.BlockData, p wal.Position) (old *wal.Position) {
 	in := s.instance(d.ID)
 	if e := in.blocks[d.ID.Number]; e != nil {
 		old = &e.pos
-		s.blocks--
-		s.bytes -= int64(e.size)
+		s.count(e, -1)
 	}
 	e := newEntry(d)
 	e.pos, e.held = p, true
 	close(e.stored)
 	in.blocks[d.ID.Number] = e
-	s.blocks++
-	s.bytes += int64(e.size)
+	s.count(e, +1)
 	return old
+}
+
+// count adds a block that is held at its position, or takes it off.
+func (s *Store) count(e *entry, sign int) {
+	bytes := int64(sign) * int64(e.size)
+	s.blocks += sign
+	s.bytes += bytes
+	if s.live[e.pos.Segment] += bytes; s.live[e.pos.Segment] == 0 {
+		delete(s.live, e.pos.Segment)
+	}
 }
 
 func newEntry(d *job.BlockData) *entry {
@@ -248,8 +260,7 @@ func (s *Store) write(ctx context.Context, e *entry, d *job.BlockData) error {
 			fmt.Errorf("put block %v: it is not needed any more: %w", d.ID, job.ErrFenced), s.log.Release(pos))
 	}
 	e.pos, e.held = pos, true
-	s.blocks++
-	s.bytes += int64(e.size)
+	s.count(e, +1)
 	s.keep(e, d.Data)
 	s.mu.Unlock()
 	return nil
@@ -298,8 +309,14 @@ func (s *Store) Get(b id.Block) (job.BlockData, error) {
 // load reads a block from the log and puts it back into the cache.
 func (s *Store) load(e *entry, pos wal.Position) (job.BlockData, error) {
 	payload, err := s.log.Read(pos)
-	if errors.Is(err, wal.ErrNoRecord) {
-		err = fmt.Errorf("%w: %w", job.ErrNoBlock, err) // dropped meanwhile
+	for errors.Is(err, wal.ErrNoRecord) {
+		now, held := s.place(e)
+		if !held || now == pos {
+			err = fmt.Errorf("%w: %w", job.ErrNoBlock, err) // dropped meanwhile
+			break
+		}
+		pos = now // moved meanwhile
+		payload, err = s.log.Read(pos)
 	}
 	if err != nil {
 		return job.BlockData{}, fmt.Errorf("get block %v: %w", e.id, err)
