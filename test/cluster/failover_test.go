@@ -128,7 +128,7 @@ func (c *cluster) askLate(n *node, name string) <-chan result {
 
 var (
 	leading = regexp.MustCompile(`msg=leading .*term=(\d+)`)
-	lost    = regexp.MustCompile(`msg="leadership lost" .*term=(\d+)`)
+	lost    = regexp.MustCompile(`msg="leadership (?:lost|ended here)" .*term=(\d+)`)
 )
 
 // terms lists the terms of which a node says that it leads them, or that it has lost them, in order.
