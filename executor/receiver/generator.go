@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -183,6 +184,9 @@ func (g *generator) cut(onlyFull bool) *block {
 	}
 	g.last++
 	b.number = g.last
+	if cap(b.data) > 2*len(b.data) { // it stays in the block cache, which counts what it holds and not what it could
+		b.data = slices.Clone(b.data)
+	}
 	g.current = newBlock(min(len(b.data)+len(b.data)/8, g.blockBytes))
 	g.cutNow = false
 	close(g.room)
