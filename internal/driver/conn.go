@@ -23,12 +23,13 @@ type conn struct {
 	orders  chan job.ToExecutor
 	done    chan struct{} // closed when the connection is
 	once    sync.Once
+	door    *door // of the requests that came on it
 }
 
 func newConn(h *Hub, t *tenure, number uint64, store id.Store, w job.Welcome) *conn {
 	return &conn{
 		hub: h, tenure: t, number: number, store: store, welcome: w,
-		orders: make(chan job.ToExecutor, orderQueue), done: make(chan struct{}),
+		orders: make(chan job.ToExecutor, orderQueue), done: make(chan struct{}), door: newDoor(),
 	}
 }
 
@@ -53,8 +54,13 @@ func (c *conn) Send(m job.ToExecutor) bool {
 	}
 }
 
-// shut ends the stream for who holds its other end.
-func (c *conn) shut() { c.once.Do(func() { close(c.done) }) }
+// shut ends the stream for who holds its other end, and the requests that came on it. It does not wait for them.
+func (c *conn) shut() {
+	c.once.Do(func() {
+		close(c.done)
+		c.door.close(ErrClosed)
+	})
+}
 
 // link is a connection, as the executor or its carrier sees it.
 type link struct{ conn *conn }
@@ -69,16 +75,16 @@ func (l *link) Welcome() job.Welcome { return l.conn.welcome }
 // Request maps a request to a command and answers with its result. An error leaves the outcome unknown.
 func (l *link) Request(ctx context.Context, _ job.Lane, r job.ToDriver) (job.Reply, error) {
 	c := l.conn
-	select {
-	case <-c.done:
+	ctx, leave, err := c.door.enter(ctx)
+	if err != nil {
 		return job.Reply{}, ErrClosed
-	default:
 	}
-	ctx, leave, err := c.tenure.enter(ctx)
+	defer leave()
+	ctx, leaveTenure, err := c.tenure.enter(ctx)
 	if err != nil {
 		return job.Reply{}, fmt.Errorf("%w: %w", ErrClosed, err)
 	}
-	defer leave()
+	defer leaveTenure()
 	return c.answer(ctx, r)
 }
 

@@ -42,6 +42,7 @@ type Hub struct {
 	tenure  *tenure // nil: not leading
 	number  uint64  // of the last connection
 	conns   map[id.Session]*conn
+	latest  map[id.Store]*conn // of each store, with those that are closed
 	lost    map[id.Session]Loss
 	changed chan struct{}
 }
@@ -57,7 +58,8 @@ func NewHub(r Raft, log *slog.Logger) *Hub {
 }
 
 // Dial opens a session for the executor, or finds it open, and connects it. A connection of the same store that is
-// there already is closed. While this node does not lead it answers a *job.NotLeaderError.
+// there already is closed, and Dial returns when the requests that came on it have ended: the executor repeats them in
+// order, and none of the old ones may be proposed in between. While this node does not lead it answers a *job.NotLeaderError.
 func (h *Hub) Dial(ctx context.Context, hello job.Hello) (job.Link, error) {
 	t := h.current()
 	if t == nil {
@@ -79,7 +81,7 @@ func (h *Hub) Dial(ctx context.Context, hello job.Hello) (job.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.connect(t, hello.Store, job.Welcome{Session: session, Epoch: t.epoch, Cluster: cluster})
+	return h.connect(ctx, t, hello.Store, job.Welcome{Session: session, Epoch: t.epoch, Cluster: cluster})
 }
 
 // openSession opens the executor's session, or finds it open. A session is named by the index of its entry, so of
@@ -104,28 +106,46 @@ func openSession(ctx context.Context, t *tenure, hello job.Hello) (id.Session, e
 	}
 }
 
-func (h *Hub) connect(t *tenure, store id.Store, w job.Welcome) (job.Link, error) {
+// connect connects an executor when nothing is left of the connection that it had before.
+func (h *Hub) connect(ctx context.Context, t *tenure, store id.Store, w job.Welcome) (job.Link, error) {
+	for {
+		c, before, err := h.replace(t, store, w)
+		if err != nil {
+			return nil, err
+		}
+		if c != nil {
+			return &link{c}, nil
+		}
+		select {
+		case <-before.door.empty:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the requests of the connection before: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// replace makes the store's connection, or closes the one before and gives that if its requests have not ended.
+func (h *Hub) replace(t *tenure, store id.Store, w job.Welcome) (c, before *conn, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.tenure != t {
-		return nil, &job.NotLeaderError{}
+		return nil, nil, &job.NotLeaderError{}
 	}
-	for session, old := range h.conns {
-		switch {
-		case old.store != store:
-			continue
-		case session > w.Session:
-			return nil, fmt.Errorf("%w: session %d of store %s is over, session %d is connected", ErrRefused, w.Session, store, session)
+	if before = h.latest[store]; before != nil {
+		if session := before.welcome.Session; session > w.Session {
+			return nil, nil, fmt.Errorf("%w: session %d of store %s is over, session %d was connected", ErrRefused, w.Session, store, session)
 		}
-		old.shut()
-		delete(h.conns, session)
+		h.drop(before, false)
+		if !before.door.left() {
+			return nil, before, nil
+		}
 	}
 	h.number++
-	c := newConn(h, t, h.number, store, w)
-	h.conns[w.Session] = c
+	c = newConn(h, t, h.number, store, w)
+	h.latest[store], h.conns[w.Session] = c, c
 	delete(h.lost, w.Session)
 	h.broadcast()
-	return &link{c}, nil
+	return c, nil, nil
 }
 
 // All lists the connections in order of session.
@@ -183,6 +203,7 @@ func (h *Hub) open(t *tenure) {
 	defer h.mu.Unlock()
 	h.tenure = t
 	h.conns = make(map[id.Session]*conn)
+	h.latest = make(map[id.Store]*conn)
 	h.lost = make(map[id.Session]Loss)
 	h.broadcast()
 }
@@ -197,7 +218,7 @@ func (h *Hub) close(t *tenure) {
 	for _, c := range h.conns {
 		c.shut()
 	}
-	h.tenure, h.conns, h.lost = nil, nil, nil
+	h.tenure, h.conns, h.latest, h.lost = nil, nil, nil, nil
 	h.broadcast()
 }
 
@@ -205,6 +226,11 @@ func (h *Hub) close(t *tenure) {
 func (h *Hub) disconnect(c *conn, gone bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.drop(c, gone)
+}
+
+// drop is disconnect. The lock is held.
+func (h *Hub) drop(c *conn, gone bool) {
 	c.shut()
 	if h.tenure != c.tenure || h.conns[c.welcome.Session] != c {
 		return
@@ -215,13 +241,16 @@ func (h *Hub) disconnect(c *conn, gone bool) {
 	h.broadcast()
 }
 
-// prune forgets losses of sessions that are over, so that what is remembered is bounded by the ledger's open sessions.
+// prune forgets what is known of sessions that are over, so that what is remembered is bounded by the ledger's open
+// sessions.
 func (h *Hub) prune() {
 	v := h.tenure.View()
-	maps.DeleteFunc(h.lost, func(s id.Session, _ Loss) bool {
+	over := func(s id.Session) bool {
 		_, open := v.Session(s)
 		return !open
-	})
+	}
+	maps.DeleteFunc(h.lost, func(s id.Session, _ Loss) bool { return over(s) })
+	maps.DeleteFunc(h.latest, func(_ id.Store, c *conn) bool { return over(c.welcome.Session) && c.door.left() })
 }
 
 func (h *Hub) current() *tenure {

@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/raftstream/raftstream/fsm"
@@ -17,16 +16,11 @@ type tenure struct {
 	term  uint64
 	epoch id.Epoch
 	began time.Time
-
-	mu     sync.Mutex
-	closed bool
-	callID uint64
-	calls  map[uint64]context.CancelCauseFunc
-	inside sync.WaitGroup
+	door  *door // of callers from outside
 }
 
 func newTenure(r Raft, term uint64) *tenure {
-	return &tenure{raft: r, term: term, began: time.Now(), calls: make(map[uint64]context.CancelCauseFunc)}
+	return &tenure{raft: r, term: term, began: time.Now(), door: newDoor()}
 }
 
 func (t *tenure) Epoch() id.Epoch                      { return t.epoch }
@@ -48,32 +42,14 @@ func (t *tenure) Propose(ctx context.Context, c fsm.Command) (fsm.Result, error)
 
 // enter lets a caller from outside in: the context ends with the tenure, and the tenure does not end before leave.
 func (t *tenure) enter(ctx context.Context) (inner context.Context, leave func(), err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
+	if inner, leave, err = t.door.enter(ctx); err != nil {
 		return nil, nil, id.ErrNotLeader
 	}
-	inner, cancel := context.WithCancelCause(ctx)
-	t.callID++
-	call := t.callID
-	t.calls[call] = cancel
-	t.inside.Add(1)
-	return inner, func() {
-		t.mu.Lock()
-		delete(t.calls, call)
-		t.mu.Unlock()
-		cancel(nil)
-		t.inside.Done()
-	}, nil
+	return inner, leave, nil
 }
 
 // end shuts the door, cancels who is inside and waits until all have left.
 func (t *tenure) end() {
-	t.mu.Lock()
-	t.closed = true
-	for _, cancel := range t.calls {
-		cancel(errDeposed)
-	}
-	t.mu.Unlock()
-	t.inside.Wait()
+	t.door.close(errDeposed)
+	<-t.door.empty
 }
