@@ -25,7 +25,8 @@ type current struct {
 	batch  *job.Batch
 	epoch  id.Epoch // of the newest leadership that ordered it
 	cancel context.CancelCauseFunc
-	over   bool // stopped
+	over   bool        // stopped
+	inputs []job.Input // of an order that came again, for the run to take; nil: none
 	status Status
 }
 
@@ -73,6 +74,7 @@ func (a *app) take(b *job.Batch) string {
 		switch has := cur.batch.Authority.Attempt; {
 		case b.Authority.Attempt == has:
 			cur.epoch = max(cur.epoch, b.Authority.Epoch)
+			cur.inputs = b.Inputs
 			return "" // joined: work in flight is not repeated
 		case b.Authority.Attempt < has:
 			return older(has)

@@ -80,27 +80,60 @@ func (c *Coordinator) batch(ctx context.Context, cur *current) (*job.BatchReport
 // takeInputs takes the inputs of the order. With AcceptLoss it leaves out the blocks that no open session's store
 // holds, and counts their records of this batch time.
 func (b *batch) takeInputs(ctx context.Context) (lost int64, err error) {
-	b.inputs = b.order.Inputs
+	inputs := b.order.Inputs
 	if b.order.AcceptLoss {
-		b.inputs = slices.Clone(b.order.Inputs)
+		inputs = slices.Clone(b.order.Inputs)
 		peers, err := b.settled(ctx)
 		if err != nil {
 			return 0, err
 		}
-		for i, in := range b.inputs {
+		for i, in := range inputs {
 			kept := slices.DeleteFunc(slices.Clone(in.Blocks), func(x job.Block) bool { return !held(peers, x) })
 			if in.Time == b.order.Time {
 				lost += records(in.Blocks) - records(kept)
 			}
-			b.inputs[i].Blocks = kept
+			inputs[i].Blocks = kept
 		}
 		b.log.Warn("batch runs without the blocks that nobody holds, as was asked", "records_lost", lost)
 	}
-	b.sources = sources{}
-	for _, in := range b.inputs {
+	b.setInputs(inputs)
+	return lost, nil
+}
+
+func (b *batch) setInputs(inputs []job.Input) {
+	b.inputs, b.sources = inputs, sources{}
+	for _, in := range inputs {
 		b.sources[source{in.Stream, in.Time}] = in.Blocks
 	}
-	return lost, nil
+}
+
+// refresh takes the stores of an order that came again: a block that nobody held may have come back elsewhere. What the
+// blocks are stays as it is: an allocation never changes, and what was left out as lost stays out.
+func (b *batch) refresh() {
+	b.mu.Lock()
+	fresh := b.cur.inputs
+	b.cur.inputs = nil
+	b.mu.Unlock()
+	if fresh == nil {
+		return
+	}
+	stores := make(map[id.Block][]id.Store)
+	for _, in := range fresh {
+		for _, x := range in.Blocks {
+			stores[x.ID] = x.Stores
+		}
+	}
+	inputs := slices.Clone(b.inputs)
+	for i := range inputs {
+		blocks := slices.Clone(inputs[i].Blocks) // launches may still read the old ones
+		for k := range blocks {
+			if now, ok := stores[blocks[k].ID]; ok {
+				blocks[k].Stores = now
+			}
+		}
+		inputs[i].Blocks = blocks
+	}
+	b.setInputs(inputs)
 }
 
 // settled gives a table of peers by which blocks may be given up: it has this executor in it, so that it is no table of

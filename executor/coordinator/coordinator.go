@@ -95,8 +95,8 @@ func (c *Coordinator) Stop(ctx context.Context) error {
 	}
 }
 
-// Order takes the order to run a batch. The same order again joins the run, or sends the finished report again; a
-// newer attempt or office replaces it; an older one is refused (rule 1).
+// Order takes the order to run a batch. The same order again joins the run, which takes the stores that it names, or
+// sends the finished report again; a newer attempt or office replaces it; an older one is refused (rule 1).
 func (c *Coordinator) Order(b *job.Batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -63,6 +63,7 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 	s.reads = s.mapOutputs()
 	delay := minDelay
 	for len(pending) > 0 {
+		s.refresh()
 		s.show("%s, %d tasks to go", s.name, len(pending))
 		peers, _ := s.usable()
 		if len(peers) == 0 {

@@ -6,7 +6,9 @@ package batches
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/raftstream/raftstream/executor/job"
@@ -19,6 +21,10 @@ import (
 // ahead is how many pending batches of an application its coordinator is given at a time: the one that runs and the
 // next.
 const ahead = 2
+
+// refresh is how often it is looked whether the stores of an ordered batch's input are still those that were told. To
+// look costs a walk over the blocks, and only a batch that waits has use for the answer.
+const refresh = 500 * time.Millisecond
 
 // Duty is the duty.
 type Duty struct {
@@ -43,7 +49,9 @@ func (d *Duty) Run(ctx context.Context, l driver.Ledger) error {
 		Duty:   d,
 		ledger: l,
 		ticks:  driver.NewProposals[id.App](d.log),
-		sent:   driver.NewSent[batch, id.Attempt](),
+		sent:   driver.NewSent[batch, version](),
+		looked: make(map[batch]look),
+		seed:   maphash.MakeSeed(),
 	}
 	return driver.Turns(ctx, l, d.conns, t.take)
 }
@@ -58,14 +66,26 @@ type turn struct {
 	*Duty
 	ledger driver.Ledger
 	ticks  *driver.Proposals[id.App]
-	sent   *driver.Sent[batch, id.Attempt]
+	sent   *driver.Sent[batch, version]
+	looked map[batch]look // when an ordered batch was looked at last
+	seed   maphash.Seed
+}
+
+// version is what an order said that may change while its batch is pending.
+type version struct {
+	attempt id.Attempt
+	stores  uint64 // hash of the stores of its blocks
+}
+
+// look is a version as of an index.
+type look struct {
+	version
+	at    time.Time
+	index uint64
 }
 
 func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
-	again := driver.Idle
-	if !t.submit(v) {
-		again = driver.Soon
-	}
+	again := t.submit(v)
 	now := t.clock.Now(v)
 	nowMS := time.Now().UnixMilli()
 	commands := jobgen.Due(v, now, nowMS)
@@ -82,9 +102,10 @@ func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
 	return again, err
 }
 
-// submit gives the pending batches to their coordinators; false: one of them could not take it.
-func (t *turn) submit(v fsm.View) bool {
-	all := true
+// submit gives the pending batches to their coordinators. It is to be called again after a while: when one of them
+// could not take its batch, or when it is time to look at the stores again.
+func (t *turn) submit(v fsm.View) (again time.Duration) {
+	again = driver.Idle
 	for a := range v.Apps() {
 		if a.State != fsm.Running && a.State != fsm.Stopping {
 			continue
@@ -94,38 +115,77 @@ func (t *turn) submit(v fsm.View) bool {
 			continue
 		}
 		for i, b := range jobgen.Pending(v, a, ahead) {
-			attempt := v.Attempt(a.ID, b.Time)
-			all = t.sent.Send(c, batch{a.ID, b.Time}, attempt, func() job.ToExecutor {
-				order := t.order(v, a, b.Time, attempt)
+			now, left := t.version(v, a, b.Time)
+			again = min(again, left)
+			if !t.sent.Send(c, batch{a.ID, b.Time}, now, func() job.ToExecutor {
+				order := t.order(v, a, b.Time, now.attempt)
 				order.AcceptLoss = a.AcceptLoss && i == 0 // the batch that failed is the oldest one
 				return order
-			}) && all
+			}) {
+				again = min(again, driver.Soon)
+			}
 		}
 	}
-	t.sent.Keep(t.conns.All(), func(k batch) bool {
+	kept := func(k batch) bool {
 		a, ok := v.App(k.app)
 		return ok && a.State != fsm.Stopped && k.time > a.Completed
-	})
-	return all
+	}
+	t.sent.Keep(t.conns.All(), kept)
+	maps.DeleteFunc(t.looked, func(k batch, _ look) bool { return !kept(k) })
+	return again
 }
 
-// order makes the order to run a batch, with the inputs of its time and of the earlier times that it may need.
+// version gives a pending batch's version; its stores as they were less than refresh ago. After left it may be another
+// one.
+func (t *turn) version(v fsm.View, a *fsm.App, at id.Time) (now version, left time.Duration) {
+	k := batch{a.ID, at}
+	last, known := t.looked[k]
+	attempt := v.Attempt(a.ID, at)
+	if known && last.attempt == attempt {
+		if last.index == v.Index() {
+			return last.version, driver.Idle
+		}
+		if left := refresh - time.Since(last.at); left > 0 {
+			return last.version, left
+		}
+	}
+	var h maphash.Hash
+	h.SetSeed(t.seed)
+	for _, in := range inputs(v, a, at) {
+		for _, b := range in.Blocks {
+			for _, s := range b.Stores {
+				maphash.WriteComparable(&h, s)
+			}
+			maphash.WriteComparable(&h, len(b.Stores))
+		}
+	}
+	now = version{attempt, h.Sum64()}
+	t.looked[k] = look{now, time.Now(), v.Index()}
+	return now, driver.Idle
+}
+
+// order makes the order to run a batch.
 func (t *turn) order(v fsm.View, a *fsm.App, at id.Time, attempt id.Attempt) *job.Batch {
-	order := &job.Batch{
+	return &job.Batch{
 		Authority: id.Authority{Epoch: t.ledger.Epoch(), Office: a.Office, Attempt: attempt},
 		App:       driver.AppOf(a),
 		Time:      at,
+		Inputs:    inputs(v, a, at),
 	}
+}
+
+// inputs gives the inputs of a batch time and of the earlier times that its batch may need.
+func inputs(v fsm.View, a *fsm.App, at id.Time) (all []job.Input) {
 	earlier := max(a.RememberMS-1, 0) / a.BatchMS
 	for from := max(a.Interval(at, -earlier), a.Interval(a.ZeroTime, 1)); from <= at; from = a.Interval(from, 1) {
 		for _, in := range a.Inputs {
 			input := job.Input{Stream: in.Stream, Time: from, Blocks: blocksOf(v, a, from, in.Stream)}
 			if from == at || len(input.Blocks) > 0 {
-				order.Inputs = append(order.Inputs, input)
+				all = append(all, input)
 			}
 		}
 	}
-	return order
+	return all
 }
 
 func blocksOf(v fsm.View, a *fsm.App, at id.Time, s id.Stream) []job.Block {
