@@ -1,0 +1,88 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+// Rule 10: what is at a submission's limit is taken, what is one beyond it is refused and names the limit.
+func TestSubmissionsAtTheirLimits(t *testing.T) {
+	inputs := func(n int) []InputStream {
+		all := make([]InputStream, n)
+		for i := range all {
+			all[i] = InputStream{Stream: id.Stream(i), Source: "s", Receiver: true}
+		}
+		return all
+	}
+	text := func(n int) string { return strings.Repeat("x", n) }
+	for _, c := range []struct {
+		what  string
+		most  int
+		least int // 0: there is none
+		set   func(s *ApplicationSubmitted, n int)
+	}{
+		{what: "application name", most: MaxName, set: func(s *ApplicationSubmitted, n int) { s.Name = text(n) }},
+		{what: "program name", most: MaxName, set: func(s *ApplicationSubmitted, n int) { s.Program = text(n) }},
+		{what: "length of the request id", most: MaxName, set: func(s *ApplicationSubmitted, n int) { s.RequestID = text(n) }},
+		{what: "length of the fingerprint", most: MaxName, set: func(s *ApplicationSubmitted, n int) { s.Fingerprint = text(n) }},
+		{what: "length of the build id", most: MaxName, set: func(s *ApplicationSubmitted, n int) { s.Build = text(n) }},
+		{what: "length of a source's name", most: MaxName, set: func(s *ApplicationSubmitted, n int) { s.Inputs[0].Source = text(n) }},
+		{what: "length of a preferred node's name", most: MaxName, set: func(s *ApplicationSubmitted, n int) { s.Inputs[0].Preferred = text(n) }},
+		{what: "length of the parameters", most: MaxParams, set: func(s *ApplicationSubmitted, n int) { s.Params = bytes.Repeat([]byte("x"), n) }},
+		{what: "batch interval in milliseconds", most: MaxBatchMS, least: MinIntervalMS, set: func(s *ApplicationSubmitted, n int) {
+			s.BatchMS, s.RememberMS = int64(n), 0
+		}},
+		{what: "block interval in milliseconds", most: MaxBatchMS, least: MinIntervalMS, set: func(s *ApplicationSubmitted, n int) { s.BlockMS = int64(n) }},
+		{what: "number of partitions", most: MaxPartitions, least: 1, set: func(s *ApplicationSubmitted, n int) { s.Partitions = n }},
+		{what: "replication factor", most: MaxFactor, least: 1, set: func(s *ApplicationSubmitted, n int) { s.Factor = n }},
+		{what: "number of input streams", most: MaxInputs, set: func(s *ApplicationSubmitted, n int) { s.Inputs = inputs(n) }},
+		{what: "remember duration in milliseconds", most: MaxRemembered * 1000, set: func(s *ApplicationSubmitted, n int) { s.RememberMS = int64(n) }},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			l := startLedger(t)
+			try := func(n int) Result {
+				s := submission("wc")
+				c.set(s, n)
+				r := l.apply(s)
+				if r.Outcome == Done {
+					l.done(&ApplicationStopped{App: id.App(r.Index), Now: true, NowMS: 20_000})
+					l.done(&ApplicationEnded{App: id.App(r.Index), NowMS: 20_000})
+				}
+				return r
+			}
+			if r := try(c.most); r.Outcome != Done {
+				t.Errorf("%d: %+v, expected it taken", c.most, r)
+			}
+			if r := try(c.most + 1); r.Outcome != Refused || !strings.Contains(r.Reason, c.what) || !strings.Contains(r.Reason, fmt.Sprint(c.most)) {
+				t.Errorf("%d: %+v, expected a refusal that names %s and %d", c.most+1, r, c.what, c.most)
+			}
+			if c.least == 0 {
+				return
+			}
+			if r := try(c.least); r.Outcome != Done {
+				t.Errorf("%d: %+v, expected it taken", c.least, r)
+			}
+			if r := try(c.least - 1); r.Outcome != Refused || !strings.Contains(r.Reason, c.what) {
+				t.Errorf("%d: %+v, expected a refusal that names %s", c.least-1, r, c.what)
+			}
+		})
+	}
+}
+
+// Rule 10: an inventory comes in parts, and a part has a limit.
+func TestPartOfAnInventoryAtItsLimit(t *testing.T) {
+	r := startRunning(t)
+	part := func(n int) *InventoryReported {
+		c := &InventoryReported{Session: r.a, First: true, Last: true, Blocks: make([]id.Block, n)}
+		for i := range c.Blocks {
+			c.Blocks[i] = id.Block{App: r.app, Instance: r.instance, Number: uint64(i + 1)}
+		}
+		return c
+	}
+	r.done(part(MaxInventoryPart))
+	r.refused(part(MaxInventoryPart+1), "number of blocks in a part is 100001, expected 0 to 100000")
+}
