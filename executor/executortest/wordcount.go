@@ -145,12 +145,12 @@ func (a app) Receiver(s id.Stream) (dataset.Receiver, bool) {
 
 func (a app) Forget(id.Time) {}
 
-// Blame finds the function Panic.
+// Blame finds the functions Panic and Goexit.
 func (a app) Blame(frames []uintptr) (operator, at string) {
 	fs := runtime.CallersFrames(frames)
 	for {
 		f, more := fs.Next()
-		if strings.HasSuffix(f.Function, "executortest.Panic") {
+		if strings.HasSuffix(f.Function, "executortest.Panic") || strings.HasSuffix(f.Function, "executortest.Goexit") {
 			return "flatMap", fmt.Sprintf("%s:%d", f.File[strings.LastIndexByte(f.File, '/')+1:], f.Line)
 		}
 		if !more {
@@ -161,6 +161,9 @@ func (a app) Blame(frames []uintptr) (operator, at string) {
 
 // Panic is user code at fault: Blame finds it.
 func Panic(v any) { panic(v) }
+
+// Goexit is user code that ends its goroutine: Blame finds it.
+func Goexit() { runtime.Goexit() }
 
 type node struct {
 	id    dataset.ID

@@ -44,7 +44,7 @@ func Guard(ctx context.Context, app dataset.App, f func() error) *Fault {
 			if v := recover(); v != nil {
 				result = recovered(app, v)
 			} else if !returned {
-				result = &Fault{Err: &job.TaskError{Fault: job.UserFault, Text: "user code called runtime.Goexit"}}
+				result = blamed(app, "user code called runtime.Goexit")
 			}
 		}()
 		if err := f(); err != nil {
@@ -59,12 +59,17 @@ func Guard(ctx context.Context, app dataset.App, f func() error) *Fault {
 	return result
 }
 
-// recovered makes a fault of what a panic carried. It runs while the stack still stands.
+// recovered makes a fault of what a panic carried.
 func recovered(app dataset.App, v any) *Fault {
 	if f, ok := v.(*failure); ok {
 		return &Fault{Err: classify(f.err)}
 	}
-	te := &job.TaskError{Fault: job.UserFault, Text: clip("panic: "+fmt.Sprint(v), maxText)}
+	return blamed(app, "panic: "+fmt.Sprint(v))
+}
+
+// blamed makes a fault of user code that unwinds. It is called by a deferred function, while the stack still stands.
+func blamed(app dataset.App, text string) *Fault {
+	te := &job.TaskError{Fault: job.UserFault, Text: clip(text, maxText)}
 	if app != nil {
 		frames := make([]uintptr, maxFrames)
 		te.Operator, te.At = app.Blame(frames[:runtime.Callers(0, frames)])

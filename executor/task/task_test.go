@@ -206,11 +206,23 @@ func TestHowATaskEndsDecidesItsFault(t *testing.T) {
 	}
 }
 
-func TestPanicNamesOperatorAndPlace(t *testing.T) {
-	b := newBench(t, 1, &executortest.WordCount{Reducers: 1, Depth: 1, OnMap: func(dataset.Task, dataset.ShuffleID, int) { executortest.Panic("boom") }})
-	e := b.run(t, b.launch(job.MapTasks, 1, 0))[0].Err
-	if e == nil || e.Operator != "flatMap" || !strings.HasPrefix(e.At, "wordcount.go:") {
-		t.Errorf("error is %+v", e)
+func TestUnwindingNamesOperatorAndPlace(t *testing.T) {
+	for name, user := range map[string]func(){
+		"panic":  func() { executortest.Panic("boom") },
+		"goexit": executortest.Goexit,
+	} {
+		for _, kind := range []job.Kind{job.MapTasks, job.OutputTasks} {
+			t.Run(fmt.Sprint(name, kind), func(t *testing.T) {
+				b := newBench(t, 1, &executortest.WordCount{
+					Reducers: 1, Depth: 1, OnMap: func(dataset.Task, dataset.ShuffleID, int) { user() },
+					OnOutput: func(dataset.Task, int, int) { user() },
+				})
+				e := b.run(t, b.launch(kind, 1, 0))[0].Err
+				if e == nil || e.Operator != "flatMap" || !strings.HasPrefix(e.At, "wordcount.go:") {
+					t.Errorf("error is %+v", e)
+				}
+			})
+		}
 	}
 }
 
