@@ -73,18 +73,29 @@ func (s *State) DiscardBatch(app id.App, at id.Time) Input {
 // Clean forgets what the batches up to upTo were allocated (Spark: cleanupOldBatches).
 func (s *State) Clean(app id.App, upTo id.Time) {
 	for {
-		var found *Span
-		s.spans.Ascend(&Span{App: app, Time: minMS}, func(sp *Span) bool {
-			if sp.App == app && sp.Time <= upTo {
-				found = sp
-			}
-			return false
-		})
-		if found == nil {
+		oldest, ok := s.oldest(app, upTo)
+		if !ok {
 			return
 		}
-		s.DiscardBatch(app, found.Time)
+		s.DiscardBatch(app, oldest)
 	}
+}
+
+// Cleanable reports whether a batch up to upTo was allocated blocks that are not cleaned.
+func (s *State) Cleanable(app id.App, upTo id.Time) bool {
+	_, ok := s.oldest(app, upTo)
+	return ok
+}
+
+// oldest gives the oldest batch up to upTo that has blocks.
+func (s *State) oldest(app id.App, upTo id.Time) (at id.Time, ok bool) {
+	s.spans.Ascend(&Span{App: app, Time: minMS}, func(sp *Span) bool {
+		if sp.App == app && sp.Time <= upTo {
+			at, ok = sp.Time, true
+		}
+		return false
+	})
+	return at, ok
 }
 
 // Drop forgets everything of an application.

@@ -32,6 +32,7 @@ type Viewer interface {
 	Attempt(id.App, id.Time) id.Attempt               // the newest right to run the batch, 0 for none
 	Input(id.App, id.Time, id.Stream) []*blocktracker.Block
 	Queued(id.App, id.Stream) iter.Seq[*blocktracker.Block]
+	Cleanable(a id.App, upTo id.Time) bool // a batch up to there has blocks that are not cleaned
 }
 
 var _ Viewer = View{}
@@ -143,6 +144,9 @@ func (v View) Input(a id.App, t id.Time, s id.Stream) []*blocktracker.Block {
 func (v View) Queued(a id.App, s id.Stream) iter.Seq[*blocktracker.Block] {
 	return v.state().blocks.Queued(a, s)
 }
+
+// Cleanable reports whether cleaning the batches up to a time would free blocks.
+func (v View) Cleanable(a id.App, upTo id.Time) bool { return v.state().blocks.Cleanable(a, upTo) }
 
 // Check verifies what must hold among all records; tests and restoring call it.
 func (v View) Check() error { return v.state().check() }

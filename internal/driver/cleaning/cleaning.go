@@ -15,6 +15,10 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
+// cleanEvery is after how many batches they are cleaned even if that frees no blocks: what is kept for each is small,
+// and an entry for each would be most of what an idle application writes.
+const cleanEvery = 64
+
 // Duty is the duty.
 type Duty struct {
 	conns driver.Connections
@@ -60,7 +64,7 @@ func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
 	return min(again, held), err
 }
 
-// cleanable gives the releases of what no later batch can read.
+// cleanable gives the releases of what no later batch can read, where they free blocks or are many.
 func cleanable(v fsm.View) map[id.App]fsm.Command {
 	commands := make(map[id.App]fsm.Command)
 	for a := range v.Apps() {
@@ -68,7 +72,8 @@ func cleanable(v fsm.View) map[id.App]fsm.Command {
 			continue
 		}
 		free := (int64(a.Completed-a.ZeroTime) - a.RememberMS) / a.BatchMS
-		if upTo := a.Interval(a.ZeroTime, max(free, 0)); upTo > a.Cleaned {
+		upTo := a.Interval(a.ZeroTime, max(free, 0))
+		if upTo >= a.Interval(a.Cleaned, cleanEvery) || upTo > a.Cleaned && v.Cleanable(a.ID, upTo) {
 			commands[a.ID] = &fsm.BatchesCleaned{App: a.ID, UpTo: upTo}
 		}
 	}

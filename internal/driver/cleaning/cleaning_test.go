@@ -46,9 +46,18 @@ func start(t *testing.T, rememberMS int64, test func(s *stage)) {
 func (s *stage) batch(n int64) {
 	s.Helper()
 	at := s.zero + id.Time(n*1000)
-	s.executor.Add(id.Block{App: s.app, Instance: s.instance, Number: uint64(n)}, 1)
+	s.executor.Add(id.Block{App: s.app, Instance: s.instance, Number: s.next()}, 1)
 	s.Must(&fsm.BlocksAllocated{App: s.app, From: at, To: at})
 	s.Must(&fsm.BatchCompleted{App: s.app, Time: at, Office: s.office, Attempt: s.View().Attempt(s.app, at)})
+}
+
+// next gives the number of the next block.
+func (s *stage) next() uint64 {
+	var last uint64
+	for i := range s.View().Instances(s.app) {
+		last = i.Last
+	}
+	return last + 1
 }
 
 // told gives the progress that the executor was told last.
@@ -149,6 +158,36 @@ func TestManyEndedApplicationsDoNotFillTheQueue(t *testing.T) {
 		s.Until("all are told", func() bool { return len(drivertest.Orders[*job.Progress](s.executor)) >= 951 })
 		if now := s.Hub.All()[0].Number(); now != number {
 			t.Error("the connection was lost on the way")
+		}
+	})
+}
+
+// A batch without blocks holds nothing: cleaning costs an entry only when it frees blocks, or now and then.
+func TestEmptyBatchesAreCleanedManyAtATime(t *testing.T) {
+	start(t, 1000, func(s *stage) {
+		empty := func(n int64) {
+			at := s.zero + id.Time(n*1000)
+			s.Must(&fsm.BlocksAllocated{App: s.app, From: at, To: at})
+			s.Must(&fsm.BatchCompleted{App: s.app, Time: at, Office: s.office, Attempt: s.View().Attempt(s.app, at)})
+			time.Sleep(time.Second)
+		}
+		for n := int64(1); n <= cleanEvery; n++ {
+			empty(n)
+		}
+		if got := drivertest.Count[*fsm.BatchesCleaned](s.Rig); got != 0 {
+			t.Errorf("%d commands to clean %d empty batches that are one too few", got, cleanEvery-1)
+		}
+		empty(cleanEvery + 1)
+		if a := s.Rig.App(s.app); a.Cleaned != s.zero+cleanEvery*1000 {
+			t.Errorf("cleaned up to %d after %d empty batches that nobody needs, expected %d", a.Cleaned, cleanEvery, s.zero+cleanEvery*1000)
+		}
+		s.batch(cleanEvery + 2)
+		empty(cleanEvery + 3)
+		if a := s.Rig.App(s.app); a.Cleaned != s.zero+(cleanEvery+2)*1000 {
+			t.Errorf("cleaned up to %d, expected the blocks freed at once", a.Cleaned)
+		}
+		if got := drivertest.Count[*fsm.BatchesCleaned](s.Rig); got != 2 {
+			t.Errorf("%d commands, expected 2", got)
 		}
 	})
 }
