@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,7 +76,8 @@ type Control struct {
 	epoch   id.Epoch // highest seen
 	linked  bool
 
-	inventory bool // the session's inventory is still due; only Run's goroutine and the control lane's touch it
+	refused   string // why a driver refused the last dial that was refused; only Run's goroutine touches it
+	inventory bool   // the session's inventory is still due; only Run's goroutine and the control lane's touch it
 }
 
 // New makes a control without link.
@@ -152,7 +154,7 @@ func (c *Control) Run(ctx context.Context) error {
 			delay = minDelay
 		}
 		if ctx.Err() == nil {
-			c.log.Debug("control stream", "error", err, "retry_in", delay)
+			c.explain(err, delay)
 		}
 		if !sleep(ctx, jitter(delay)) {
 			break
@@ -160,6 +162,35 @@ func (c *Control) Run(ctx context.Context) error {
 		delay = min(delay*2, maxDelay)
 	}
 	return nil
+}
+
+// explain logs why there is no link. That nobody leads is ordinary; that a driver refuses this executor needs somebody
+// to act, and is a warning once per reason.
+func (c *Control) explain(err error, retry time.Duration) {
+	c.log.Debug("control stream", "error", err, "retry_in", retry)
+	if !errors.Is(err, job.ErrRefused) {
+		return
+	}
+	if why := refusal(err).Error(); why != c.refused {
+		c.refused = why
+		c.log.Warn("the leading driver refuses this executor: another node with the same identity, or another cluster?",
+			"store", string(c.cfg.Hello.Store), "error", why)
+	}
+}
+
+// refusal gives the part of err that says why: what other nodes answered differs from dial to dial.
+func refusal(err error) error {
+	for {
+		all, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // one level at a time
+		if !ok {
+			return err
+		}
+		at := slices.IndexFunc(all.Unwrap(), func(e error) bool { return errors.Is(e, job.ErrRefused) })
+		if at < 0 || all.Unwrap()[at] == job.ErrRefused { //nolint:errorlint // the sentinel itself says nothing more
+			return err
+		}
+		err = all.Unwrap()[at]
+	}
 }
 
 // errDial marks errors before a link stood.
@@ -175,6 +206,7 @@ func (c *Control) once(ctx context.Context) error {
 		_ = link.Close() // it is given up: why it was says more than how it closed
 		return err
 	}
+	c.refused = ""
 	c.log.Info("connected to the leading driver", "session", uint64(c.Session()), "epoch", uint64(link.Welcome().Epoch))
 	err = c.serve(ctx, link)
 	if ctx.Err() == nil {

@@ -16,6 +16,9 @@ var (
 	ErrPeerDead = errors.New("peer's process is gone")
 	// ErrSilent says that the other end of a control stream said nothing for 3 s (rule 3).
 	ErrSilent = errors.New("control stream is silent")
+	// ErrRefused says that a driver does not take this executor as it is: its store belongs to another cluster, or
+	// another start of it is known. Dialling again does not help until somebody acts.
+	ErrRefused = errors.New("executor is refused")
 	// ErrFull says that a store's limit is reached.
 	ErrFull = errors.New("store is full")
 )

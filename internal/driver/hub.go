@@ -21,7 +21,7 @@ var (
 	ErrClosed = errors.New("control stream is closed")
 	// ErrRefused says that the executor cannot be taken as it is: it belongs to another cluster, or a newer start of
 	// it is known.
-	ErrRefused = errors.New("executor is refused")
+	ErrRefused = job.ErrRefused
 )
 
 // An executor whose session another one's took the place of comes again at once, up to so many times, after a random

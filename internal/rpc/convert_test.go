@@ -165,7 +165,7 @@ func TestTextsOfUserCodeCannotStopAMessage(t *testing.T) {
 
 func TestErrorsCrossAsTheirKinds(t *testing.T) {
 	for _, want := range []error{
-		job.ErrNoBlock, job.ErrFenced, job.ErrFull, job.ErrNotLeader, ErrOtherStore, ErrOtherCluster,
+		job.ErrNoBlock, job.ErrFenced, job.ErrFull, job.ErrNotLeader, job.ErrRefused, ErrOtherStore, ErrOtherCluster,
 	} {
 		got := faultOf(faultToStatus(fmt.Errorf("operation: %w", want)))
 		if !errors.Is(got, want) {

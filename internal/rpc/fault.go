@@ -48,6 +48,9 @@ func faultToStatus(err error) error {
 		}
 		return withDetail(k.code, err.Error(), f)
 	}
+	if errors.Is(err, job.ErrRefused) {
+		return status.Error(codes.PermissionDenied, text(err.Error()))
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return status.FromContextError(err).Err()
 	}
@@ -73,6 +76,9 @@ func faultOf(err error) error {
 	s, ok := status.FromError(err)
 	if !ok {
 		return err
+	}
+	if s.Code() == codes.PermissionDenied {
+		return &remoteError{text: s.Message(), kind: job.ErrRefused}
 	}
 	for _, d := range s.Details() {
 		f, ok := d.(*clusterpb.Fault)

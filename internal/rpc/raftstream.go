@@ -3,11 +3,12 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"time"
+
+	"github.com/raftstream/raftstream/executor/job"
 )
 
 // The greeting of a Raft connection: magic byte, version, length of the cluster id, cluster id. The dialer sends it;
@@ -19,7 +20,7 @@ const (
 )
 
 // ErrOtherCluster says that the other side belongs to another cluster.
-var ErrOtherCluster = errors.New("node of another cluster")
+var ErrOtherCluster = fmt.Errorf("node of another cluster: %w", job.ErrRefused)
 
 // RaftStream is Raft's end of the port: it has the shape of a stream layer.
 type RaftStream struct {
