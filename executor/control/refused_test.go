@@ -22,11 +22,15 @@ func (d *dials) Dial(context.Context, job.Hello) (job.Link, error) { return nil,
 
 func TestRefusedDialIsAWarningOncePerReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, reason := 0, "a newer start of the store is known"
+		n := 0
 		d := &dials{func() error {
 			n++
 			if n%2 == 0 {
 				return job.ErrNotLeader
+			}
+			reason := "a newer start of the store is known"
+			if n > 20 {
+				reason = "it belongs to another cluster"
 			}
 			refused := fmt.Errorf("127.0.0.1:1: %w", fmt.Errorf("%w: %s", job.ErrRefused, reason))
 			return errors.Join(fmt.Errorf("dial %d: no answer", n), refused)
@@ -38,15 +42,13 @@ func TestRefusedDialIsAWarningOncePerReason(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- c.Run(ctx) }()
-		pass(time.Minute)
-		reason = "it belongs to another cluster"
-		pass(time.Minute)
+		pass(2 * time.Minute)
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		log := out.String()
-		if n < 20 || strings.Count(log, "level=WARN") != 2 {
+		if n < 40 || strings.Count(log, "level=WARN") != 2 {
 			t.Errorf("%d dials gave the log %s, expected one warning for each of two reasons", n, log)
 		}
 		for _, want := range []string{"a newer start", "another cluster", string(store)} {
