@@ -1,6 +1,7 @@
 package drivertest_test
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -32,6 +33,7 @@ type worker struct {
 	work    sync.Mutex                        // of what follows; the other one is held while blocks are reported
 	batches map[id.App]map[id.Time]*job.Batch // to be run, the oldest of an application first
 	trouble trouble
+	takes   time.Duration // that a batch takes, batchTakes if 0
 }
 
 // trouble is what goes wrong on a worker.
@@ -51,6 +53,19 @@ func (w *worker) troubles() trouble {
 	w.work.Lock()
 	defer w.work.Unlock()
 	return w.trouble
+}
+
+// hurry sets what a batch takes.
+func (w *worker) hurry(takes time.Duration) {
+	w.work.Lock()
+	defer w.work.Unlock()
+	w.takes = takes
+}
+
+func (w *worker) pace() time.Duration {
+	w.work.Lock()
+	defer w.work.Unlock()
+	return cmp.Or(w.takes, batchTakes)
 }
 
 // instance is a running receiver instance.
@@ -159,7 +174,7 @@ func (w *worker) obey(ctx context.Context, link job.Link, m job.ToExecutor) erro
 
 // compute runs the oldest batch of each application, one after the other.
 func (w *worker) compute(ctx context.Context, link job.Link, lost func()) {
-	for pause(ctx, batchTakes); ctx.Err() == nil; pause(ctx, batchTakes) {
+	for pause(ctx, w.pace()); ctx.Err() == nil; pause(ctx, w.pace()) {
 		for _, m := range w.oldest() {
 			t := w.troubles()
 			if t.misses && !m.AcceptLoss {
