@@ -44,6 +44,8 @@ type ledger struct{ n *node }
 
 func (l ledger) View() fsm.View { return l.n.raft.View() }
 
+func (l ledger) Changed(after uint64) <-chan struct{} { return l.n.raft.Changed(after) }
+
 func (l ledger) Linearizable(ctx context.Context) (fsm.View, error) {
 	return l.n.raft.Linearizable(ctx)
 }

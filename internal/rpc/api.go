@@ -22,6 +22,8 @@ import (
 type Ledger interface {
 	// View is what is applied here; it may be old.
 	View() fsm.View
+	// Changed is closed when more than the index is applied here.
+	Changed(after uint64) <-chan struct{}
 	// Linearizable contains everything acknowledged before the call; id.ErrNotLeader unless this node leads.
 	Linearizable(ctx context.Context) (fsm.View, error)
 	// Propose proposes under this node's leadership and returns when the command is applied here. id.ErrNotLeader

@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
 	"github.com/raftstream/raftstream/fsm"
@@ -25,6 +27,8 @@ const (
 	defaultReplication = 2
 	nameMax            = 128
 	batchesDefault     = 100
+	// slotsWait is how long a submission without partitions waits for an executor, if its deadline is not before.
+	slotsWait = 5 * time.Second
 )
 
 // Submit builds the plan here, on the node that leads, and commits the submission. Its request id is the natural key.
@@ -36,7 +40,7 @@ func (a applications) Submit(ctx context.Context, r *raftstreamv1.SubmitRequest)
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.submission(v, r)
+	c, err := a.submission(ctx, v, r)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +98,7 @@ func complete(r *raftstreamv1.SubmitRequest) error {
 }
 
 // submission builds the program's graph and makes the command of it.
-func (a *apiServer) submission(v fsm.View, r *raftstreamv1.SubmitRequest) (*fsm.ApplicationSubmitted, error) {
+func (a *apiServer) submission(ctx context.Context, v fsm.View, r *raftstreamv1.SubmitRequest) (*fsm.ApplicationSubmitted, error) {
 	names := a.Programs.Names()
 	if !slices.Contains(names, r.GetProgram()) {
 		return nil, notFound("program", r.GetProgram(), "one that is registered: "+strings.Join(names, ", "))
@@ -103,13 +107,15 @@ func (a *apiServer) submission(v fsm.View, r *raftstreamv1.SubmitRequest) (*fsm.
 	if err != nil {
 		return nil, err
 	}
+	if r.GetPartitions() == 0 {
+		if r.Partitions, err = a.slots(ctx, v); err != nil {
+			return nil, err
+		}
+	}
 	now := a.nowMS()
 	c := &fsm.ApplicationSubmitted{
 		RequestID: r.GetRequestId(), Name: r.GetName(), Program: r.GetProgram(), Params: params, BatchMS: r.GetBatchMs(),
 		BlockMS: r.GetBlockMs(), Partitions: int(r.GetPartitions()), Factor: int(r.GetReplication()), Build: a.Build, NowMS: now,
-	}
-	if c.Partitions == 0 {
-		c.Partitions = slots(v)
 	}
 	p, err := a.plan(dataset.Spec{
 		Name: c.Program, Params: params, BatchMS: c.BatchMS, ZeroTime: id.Time(now - now%c.BatchMS), Partitions: c.Partitions,
@@ -147,13 +153,38 @@ func badProgram(program, params string, err error) error {
 	}, "%v", err)
 }
 
-// slots is the default of partitions: as many tasks as run at a time, at least one.
-func slots(v fsm.View) int {
-	n := 0
-	for s := range v.Sessions() {
-		n += s.Slots
+// slots is the default of partitions: as many tasks as run at a time. It is recorded for good, so that it waits while
+// no executor has a session, as when the whole cluster has just started.
+func (a *apiServer) slots(ctx context.Context, v fsm.View) (int32, error) {
+	patience := slotsWait
+	if end, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(end)*3/4) // the answer must be there in time, too
 	}
-	return min(max(n, 1), fsm.MaxPartitions)
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	for ; ; v = a.Ledger.View() {
+		open, n := 0, 0
+		for s := range v.Sessions() {
+			open++
+			n += s.Slots
+		}
+		if open > 0 {
+			return int32(min(max(n, 1), fsm.MaxPartitions)), nil
+		}
+		select {
+		case <-a.Ledger.Changed(v.Index()):
+		case <-t.C:
+			if _, err := a.view(ctx, false); err != nil {
+				return 0, err // it does not lead any more: that is why it saw nobody
+			}
+			return 0, problem(codes.Unavailable, &raftstreamv1.Problem{
+				Thing: "executors", Got: "no open session", Expected: "at least one, or the number of partitions",
+			}, "no executor has a session, and the default of partitions is the sum of their slots: "+
+				"come again when one has, or give the number of partitions")
+		case <-ctx.Done():
+			return 0, status.FromContextError(ctx.Err()).Err()
+		}
+	}
 }
 
 // params puts the parameters given as JSON and as text together.
