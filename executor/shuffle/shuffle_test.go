@@ -103,8 +103,40 @@ type sized struct{ executortest.Words }
 
 func (sized) Size() int64 { return 60 }
 
-func TestLimitRefusesAndReplacementIsNotCountedTwice(t *testing.T) {
+// Two applications that fill the store together must not wait for each other: the older batch may always go on.
+func TestLimitHoldsUpAllBatchesButTheOldest(t *testing.T) {
 	s := shuffle.NewStore(100)
+	row := []dataset.Rows{sized{executortest.Words{}}}
+	younger, older := launch(5, 5, 2000), launch(6, 6, 1000)
+	older.App.ID = younger.App.ID + 1
+	steps := []struct {
+		l    *job.Launch
+		part int
+		want error
+	}{
+		{younger, 0, nil},
+		{older, 0, nil}, // over the limit: it is the oldest
+		{younger, 1, job.ErrFull},
+		{older, 1, nil},
+		{younger, 0, nil}, // in place of what is there
+	}
+	for i, x := range steps {
+		if err := s.Put(context.Background(), x.l, x.part, row); !errors.Is(err, x.want) {
+			t.Errorf("step %d: %v, expected %v", i, err, x.want)
+		}
+	}
+	if st := s.Stats(); st.Bytes != 180 || st.Limit != 100 {
+		t.Errorf("store holds %+v", st)
+	}
+	s.Completed(older.App.ID, older.Time)
+	if err := s.Put(context.Background(), younger, 1, row); err != nil {
+		t.Errorf("the next oldest: %v", err)
+	}
+}
+
+func TestLimitRefusesAndReplacementIsNotCountedTwice(t *testing.T) {
+	s := shuffle.NewStore(200)
+	put(t, s, launch(4, 4, 500), 0) // an older batch of 96 bytes
 	l := launch(5, 5, 1000)
 	row := []dataset.Rows{sized{executortest.Words{}}}
 	for range 3 {
@@ -115,7 +147,7 @@ func TestLimitRefusesAndReplacementIsNotCountedTwice(t *testing.T) {
 	if err := s.Put(context.Background(), l, 1, row); !errors.Is(err, job.ErrFull) {
 		t.Errorf("put over the limit: %v, expected ErrFull", err)
 	}
-	if st := s.Stats(); st.Bytes != 60 || st.Limit != 100 {
+	if st := s.Stats(); st.Bytes != 156 || st.Limit != 200 {
 		t.Errorf("store holds %+v", st)
 	}
 }

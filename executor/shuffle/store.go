@@ -5,6 +5,7 @@
 package shuffle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -24,7 +25,7 @@ const rowBytes = 48
 // Sized is implemented by Rows that know about how many bytes they hold in memory.
 type Sized interface{ Size() int64 }
 
-// Store keeps buckets in memory. Its methods may be called concurrently.
+// Store keeps buckets in memory: about as many bytes as its limit, and what Put lets the oldest batch exceed. Its methods may be called concurrently.
 type Store struct {
 	limit int64
 
@@ -37,6 +38,11 @@ type Store struct {
 type run struct {
 	app  id.App
 	time id.Time
+}
+
+// before orders batches by age: by time, and by application among those of one time.
+func (r run) before(other run) bool {
+	return cmp.Or(cmp.Compare(r.time, other.time), cmp.Compare(r.app, other.app)) < 0
 }
 
 type attempt struct {
@@ -60,7 +66,12 @@ func NewStore(limit int64) *Store {
 
 // Put keeps what the map task of partition part made for the launch's shuffle, in place of what an earlier try made.
 // Buckets of an older attempt of the batch go; those of a newer one refuse with job.ErrFenced. job.ErrFull says that
-// the limit is reached.
+// the limit is reached, and that an older batch has buckets here.
+//
+// The oldest batch of those that have buckets here may exceed the limit, as Stats shows. Else two applications that fill
+// the stores together would wait for each other for ever: neither gives up what it has. Age is the same everywhere, so
+// the oldest batch of the cluster goes on at every executor, is completed, and leaves its room to the next. An
+// application runs one batch at a time: at worst each has one that was the oldest here for a while.
 //
 // Invariant: nothing is kept once ctx has ended. Who drops a batch ends the contexts of its tasks first: then no late
 // task can bring back what nobody would ever drop.
@@ -82,21 +93,32 @@ func (s *Store) Put(ctx context.Context, l *job.Launch, part int, rows []dataset
 	}
 	if a == nil {
 		a = &attempt{by: l.Authority, shuffles: map[dataset.ShuffleID]map[int]bucket{}}
-		s.runs[at] = a
 	}
+	more := b.bytes - a.shuffles[l.Shuffle][part].bytes
+	if first, ok := s.oldest(); more > 0 && s.bytes+more > s.limit && ok && first.before(at) {
+		return fmt.Errorf("buckets of shuffle %v: %d bytes over the limit of %d while batch %d of application %d has buckets here: %w",
+			l.Shuffle, s.bytes+more-s.limit, s.limit, first.time, first.app, job.ErrFull)
+	}
+	s.runs[at] = a
 	parts := a.shuffles[l.Shuffle]
 	if parts == nil {
 		parts = map[int]bucket{}
 		a.shuffles[l.Shuffle] = parts
 	}
-	more := b.bytes - parts[part].bytes
-	if s.bytes+more > s.limit {
-		return fmt.Errorf("buckets of shuffle %v: %d bytes over the limit of %d: %w", l.Shuffle, s.bytes+more-s.limit, s.limit, job.ErrFull)
-	}
 	parts[part] = b
 	a.bytes += more
 	s.bytes += more
 	return nil
+}
+
+// oldest gives the oldest batch that has buckets here. There are no more batches than applications that run.
+func (s *Store) oldest() (first run, ok bool) {
+	for at := range s.runs {
+		if !ok || at.before(first) {
+			first, ok = at, true
+		}
+	}
+	return first, ok
 }
 
 // Get gives the bucket of one map partition and reducer that the attempt made here.
@@ -171,7 +193,7 @@ func (s *Store) drop(at run) {
 type Stats struct {
 	Batches int   // batches with buckets
 	Buckets int   // map partitions with buckets
-	Bytes   int64 // about
+	Bytes   int64 // about; more than Limit when the oldest batch alone goes on
 	Limit   int64
 }
 
