@@ -71,6 +71,7 @@ type App struct {
 	ResumedLoss bool       // the last resumption accepted loss
 	AcceptLoss  bool       // the oldest pending batch may run without missing input (resume --accept-loss)
 	Error       string     // of the failed batch
+	AtOnce      bool       // stopped at once: a batch that fails is given up
 	StopIndex   uint64     // index of the first stop, 0 before
 	EndIndex    uint64     // index of the end, 0 before
 	Broken      bool       // an invariant was found broken (rule 15): it can be stopped at once and nothing else

@@ -84,7 +84,7 @@ func (t *tx) stopNow(a *App, nowMS int64) Result {
 	if a.Broken { // its counts cannot be believed: what they said is pending is not there
 		v.Pending, v.PendingRecs = 0, 0
 	}
-	v.State, v.Draining, v.LastGiven, v.Error = Stopping, true, true, ""
+	v.State, v.Draining, v.LastGiven, v.AtOnce, v.Error = Stopping, true, true, true, ""
 	t.set(&v)
 	return Result{Outcome: Done, Index: v.StopIndex, Reason: discarded(&v)}
 }

@@ -252,6 +252,28 @@ func TestFailedApplicationIsResumedOrStoppedAtOnce(t *testing.T) {
 	r.done(&ApplicationEnded{App: r.app})
 }
 
+// A batch that fails after a stop at once is given up with the rest: nothing is left to resume, and the application ends.
+func TestBatchThatFailsAfterAStopAtOnceIsGivenUp(t *testing.T) {
+	r := startRunning(t)
+	r.coordinator(r.b)
+	r.done(r.add(r.block(1)))
+	r.done(r.tick())
+	c := r.complete()
+	r.done(&ApplicationStopped{App: r.app, Now: true})
+	if a := r.state(); a.Pending != 1 || a.Discarded != 0 {
+		t.Fatalf("application %+v, expected the batch that runs to be kept", a)
+	}
+	failed := &BatchFailed{App: r.app, Time: c.Time, Office: c.Office, Attempt: c.Attempt, Error: "boom"}
+	r.done(failed)
+	if a := r.state(); a.State != Stopping || a.Pending != 0 || a.Discarded != 10 || a.Error != "boom" {
+		t.Fatalf("application %+v, expected it to stop without the batch", a)
+	}
+	if res := r.apply(failed); res.Outcome != Refused {
+		t.Fatalf("the same report again: %+v, expected a refusal", res)
+	}
+	r.done(&ApplicationEnded{App: r.app})
+}
+
 // Rule 8: input that is gone is given up by a command only, and what was lost is recorded.
 func TestLossIsAcceptedByCommandAlone(t *testing.T) {
 	r := startRunning(t)

@@ -5,8 +5,10 @@ import (
 	"github.com/raftstream/raftstream/internal/ledgerpb"
 )
 
-// BatchFailed fails a pending batch and with it the application, until it is resumed or stopped. It must cite the
-// current office and attempt (rules 1, 6). Natural key: (App, Time, Office, Attempt).
+// BatchFailed fails a pending batch and with it the application, until it is resumed or stopped. Of an application that
+// was stopped at once the batch is given up instead: nobody is left to resume it. It must cite the current office and
+// attempt (rules 1, 6). Natural key: (App, Time, Office, Attempt); a batch that was given up is refused when it is
+// reported again.
 type BatchFailed struct {
 	App                id.App
 	Time               id.Time
@@ -50,6 +52,13 @@ func applyBatchFailed(t *tx, c *BatchFailed) Result {
 	}
 	if bad := t.mayReport(a, b, c.Time, c.Office, c.Attempt); bad != "" {
 		return refuse("batch %d of application %d (%s): %s", c.Time, a.ID, a.Name, bad)
+	}
+	if a.AtOnce {
+		v := *a
+		v.Error = c.Error
+		t.dropPending(&v, a.Completed)
+		t.set(&v)
+		return t.done()
 	}
 	f := *b
 	f.State, f.Done, f.Office, f.Attempt = BatchFailedState, t.index, c.Office, c.Attempt

@@ -37,7 +37,7 @@ func (m *model) stopped(a *mApp, c *ApplicationStopped) Result {
 	for _, b := range a.pending() {
 		b.forgotten = b.at > keep
 	}
-	a.state, a.last = Stopping, true
+	a.state, a.last, a.atOnce = Stopping, true, true
 	return m.done(a.stopped)
 }
 
@@ -194,6 +194,16 @@ func (m *model) failed(a *mApp, c *BatchFailed) Result {
 	b := a.mayReport(c.Time, c.Office, c.Attempt)
 	if b == nil {
 		return mRefused
+	}
+	if a.atOnce {
+		for _, x := range a.blocks {
+			if x.batch >= b.at {
+				x.batch = -1
+				a.discarded += x.b.Records
+			}
+		}
+		b.forgotten = true
+		return m.done()
 	}
 	b.failed, b.by = m.index, BatchCompleted{Office: c.Office, Attempt: c.Attempt}
 	a.state = Failed

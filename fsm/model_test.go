@@ -37,6 +37,7 @@ type mApp struct {
 	prev       uint64 // resumed before
 	loss       bool   // of the last resumption
 	acceptLoss bool
+	atOnce     bool
 	cleaned    id.Time
 	stopped    uint64
 	ended      uint64

@@ -16,7 +16,7 @@ func appToPB(a *App) *ledgerpb.AppRecord {
 		Discarded: a.Discarded, Queued: a.Queued, QueuedBytes: a.QueuedBytes, Office: uint64(a.Office),
 		PrevOffice: uint64(a.PrevOffice), Coordinator: uint64(a.Coordinator), Resumed: a.Resumed,
 		AcceptLoss: a.AcceptLoss, Error: a.Error, StopIndex: a.StopIndex, EndIndex: a.EndIndex, Broken: a.Broken,
-		PrevResumed: a.PrevResumed, ResumedLoss: a.ResumedLoss,
+		PrevResumed: a.PrevResumed, ResumedLoss: a.ResumedLoss, AtOnce: a.AtOnce,
 	}
 }
 
@@ -33,7 +33,7 @@ func appFromPB(m *ledgerpb.AppRecord) *App {
 		QueuedBytes: m.GetQueuedBytes(), Office: id.Office(m.GetOffice()), PrevOffice: id.Office(m.GetPrevOffice()),
 		Coordinator: id.Session(m.GetCoordinator()), Resumed: m.GetResumed(), AcceptLoss: m.GetAcceptLoss(),
 		Error: m.GetError(), StopIndex: m.GetStopIndex(), EndIndex: m.GetEndIndex(), Broken: m.GetBroken(),
-		PrevResumed: m.GetPrevResumed(), ResumedLoss: m.GetResumedLoss(),
+		PrevResumed: m.GetPrevResumed(), ResumedLoss: m.GetResumedLoss(), AtOnce: m.GetAtOnce(),
 	}
 }
 

@@ -2324,6 +2324,7 @@ type AppRecord struct {
 	Broken         bool                   `protobuf:"varint,37,opt,name=broken,proto3" json:"broken,omitempty"`
 	PrevResumed    uint64                 `protobuf:"varint,38,opt,name=prev_resumed,json=prevResumed,proto3" json:"prev_resumed,omitempty"`
 	ResumedLoss    bool                   `protobuf:"varint,39,opt,name=resumed_loss,json=resumedLoss,proto3" json:"resumed_loss,omitempty"`
+	AtOnce         bool                   `protobuf:"varint,40,opt,name=at_once,json=atOnce,proto3" json:"at_once,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2627,6 +2628,13 @@ func (x *AppRecord) GetPrevResumed() uint64 {
 func (x *AppRecord) GetResumedLoss() bool {
 	if x != nil {
 		return x.ResumedLoss
+	}
+	return false
+}
+
+func (x *AppRecord) GetAtOnce() bool {
+	if x != nil {
+		return x.AtOnce
 	}
 	return false
 }
@@ -3537,7 +3545,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"last_error\x18\n" +
 	" \x01(\tR\tlastError\x12\x19\n" +
 	"\berror_ms\x18\v \x01(\x03R\aerrorMs\x12\x16\n" +
-	"\x06errors\x18\f \x01(\x03R\x06errors\"\x85\t\n" +
+	"\x06errors\x18\f \x01(\x03R\x06errors\"\x9e\t\n" +
 	"\tAppRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3586,7 +3594,8 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\fqueued_bytes\x18$ \x01(\x03R\vqueuedBytes\x12\x16\n" +
 	"\x06broken\x18% \x01(\bR\x06broken\x12!\n" +
 	"\fprev_resumed\x18& \x01(\x04R\vprevResumed\x12!\n" +
-	"\fresumed_loss\x18' \x01(\bR\vresumedLoss\"\x9d\x03\n" +
+	"\fresumed_loss\x18' \x01(\bR\vresumedLoss\x12\x17\n" +
+	"\aat_once\x18( \x01(\bR\x06atOnce\"\x9d\x03\n" +
 	"\vBatchRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x14\n" +
