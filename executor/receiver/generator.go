@@ -56,10 +56,17 @@ type generator struct {
 	mu        sync.Mutex
 	current   *block
 	cutNow    bool          // an Add waits for the current block to be cut
-	room      chan struct{} // closed and replaced at each cut
+	room      chan struct{} // closed and replaced at each cut, and when positions were forgotten
 	last      uint64        // number of the last block cut
-	positions map[string]uint64
-	reason    error // why it is closed, nil while it is open
+	positions map[string]position
+	crowded   chan struct{} // asks for positions to be forgotten: there are positionsMax
+	reason    error         // why it is closed, nil while it is open
+}
+
+// position is where a source partition stands.
+type position struct {
+	last      uint64 // stored or being stored
+	committed uint64
 }
 
 func newGenerator(blockBytes int) *generator {
@@ -70,7 +77,8 @@ func newGenerator(blockBytes int) *generator {
 		closed:     make(chan struct{}),
 		current:    newBlock(0),
 		room:       make(chan struct{}),
-		positions:  map[string]uint64{},
+		positions:  map[string]position{},
+		crowded:    make(chan struct{}, 1),
 	}
 }
 
@@ -87,15 +95,65 @@ func (g *generator) start(reached []connector.Range) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, r := range reached {
-		g.positions[r.Partition] = max(g.positions[r.Partition], r.Last)
+		g.reach(r)
 	}
+}
+
+// reach takes a committed position over. The lock is held.
+func (g *generator) reach(r connector.Range) {
+	p := g.positions[r.Partition]
+	g.positions[r.Partition] = position{last: max(p.last, r.Last), committed: max(p.committed, r.Last)}
+}
+
+// committed says that a block is.
+func (g *generator) committed(b *block) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range b.ranges {
+		g.reach(r)
+	}
+}
+
+// idle gives the positions of which nothing is on its way.
+func (g *generator) idle() map[string]uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := map[string]uint64{}
+	for name, p := range g.positions {
+		if p.last == p.committed {
+			all[name] = p.last
+		}
+	}
+	return all
+}
+
+// forget drops what was idle, has not moved since, and is not among the positions that the ledger had after that: the
+// ledger has forgotten it. What is dropped here is unknown there too, so that nothing can be taken at a wrong position.
+func (g *generator) forget(idle map[string]uint64, ledger []connector.Range) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range ledger {
+		delete(idle, r.Partition)
+	}
+	for name, last := range idle {
+		if g.positions[name].last == last {
+			delete(g.positions, name)
+		}
+	}
+	g.makeRoom()
+}
+
+// makeRoom wakes every Add that waits for room. The lock is held.
+func (g *generator) makeRoom() {
+	close(g.room)
+	g.room = make(chan struct{})
 }
 
 // position gives the highest position stored or being stored.
 func (g *generator) position(partition string) uint64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.positions[partition]
+	return g.positions[partition].last
 }
 
 // add puts records into the current block; all of them come into one. It waits while there is no room.
@@ -126,8 +184,16 @@ func (g *generator) tryAdd(r dataset.Records) (f *fate, room <-chan struct{}, er
 		return nil, nil, g.reason
 	}
 	name := r.Range.Partition
-	if want := g.positions[name] + 1; name != "" && r.Range.First != want {
+	p, met := g.positions[name]
+	if want := p.last + 1; name != "" && r.Range.First != want {
 		return nil, nil, &connector.PositionError{Partition: name, Got: r.Range.First, Want: want}
+	}
+	if name != "" && !met && len(g.positions) >= positionsMax {
+		select {
+		case g.crowded <- struct{}{}:
+		default:
+		}
+		return nil, g.room, nil
 	}
 	b := g.current
 	at, known := b.place[name]
@@ -138,7 +204,7 @@ func (g *generator) tryAdd(r dataset.Records) (f *fate, room <-chan struct{}, er
 	b.data = append(b.data, r.Bytes...)
 	b.records += int64(r.Count)
 	if name != "" {
-		g.positions[name] = r.Range.Last
+		g.positions[name] = position{last: r.Range.Last, committed: p.committed}
 		if known {
 			b.ranges[at].Last = r.Range.Last
 		} else {
@@ -189,8 +255,7 @@ func (g *generator) cut(onlyFull bool) *block {
 	}
 	g.current = newBlock(min(len(b.data)+len(b.data)/8, g.blockBytes))
 	g.cutNow = false
-	close(g.room)
-	g.room = make(chan struct{})
+	g.makeRoom()
 	return b
 }
 
@@ -199,7 +264,8 @@ func (g *generator) giveBack(b *block) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, r := range b.ranges {
-		g.positions[r.Partition] = min(g.positions[r.Partition], r.First-1)
+		p := g.positions[r.Partition]
+		g.positions[r.Partition] = position{last: min(p.last, r.First-1), committed: p.committed}
 	}
 }
 

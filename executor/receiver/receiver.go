@@ -30,6 +30,10 @@ const (
 	storersMax = 4
 	// partitionsMax bounds the source partitions of one block.
 	partitionsMax = 1024
+	// positionsMax bounds the source partitions whose positions are known. It is more than the ledger keeps (10,000) and
+	// all that can be on its way (partitionsMax in each of the 20 blocks that are filled, queued, stored or reported):
+	// what is beyond that is idle and forgotten by the ledger, so that room can always be made.
+	positionsMax = 32 << 10
 	// partitionBytesMax bounds the name of a source partition.
 	partitionBytesMax = 256
 	// pushesMax bounds the pushes that wait for the receiver.

@@ -215,6 +215,29 @@ func (s *Supervisor) register(ctx context.Context) error {
 	return nil
 }
 
+// renew forgets positions whenever there are too many. Which ones is the ledger's decision, so it is asked as at the
+// start: only what it does not know any more is forgotten here. A new partition waits for that, and so does its source.
+func (s *Supervisor) renew(ctx context.Context, abort context.CancelCauseFunc) {
+	for {
+		select {
+		case <-s.gen.crowded:
+		case <-ctx.Done():
+			return
+		}
+		idle := s.gen.idle()
+		reply, err := s.request(ctx, &job.ReceiverStarted{App: s.cfg.App.ID, Stream: s.cfg.Stream, Instance: s.cfg.Instance})
+		switch {
+		case err != nil:
+			return // ctx has ended
+		case reply.Outcome != job.Done:
+			abort(&RefusedError{What: fmt.Sprintf("receiver instance %d", s.cfg.Instance), Reason: reply.Reason})
+			return
+		}
+		s.gen.forget(idle, reply.Positions)
+		sleep(ctx, repeatMin) // what is on its way may have to be committed before there is room
+	}
+}
+
 // request repeats a request until it is done or refused, or ctx ends.
 func (s *Supervisor) request(ctx context.Context, r job.ToDriver) (job.Reply, error) {
 	for wait := repeatMin; ; wait = min(2*wait, repeatMax) {
@@ -240,6 +263,7 @@ func (s *Supervisor) work(work, receive context.Context, abort context.CancelCau
 	disarm := context.AfterFunc(work, func() { s.gen.close(context.Cause(work)) })
 	telling, quiet := context.WithCancel(work)
 	reports.Go(func() { s.tell(telling) })
+	reports.Go(func() { s.renew(telling, abort) })
 
 	s.receive(receive)
 	s.stopPushes()
@@ -251,6 +275,7 @@ func (s *Supervisor) work(work, receive context.Context, abort context.CancelCau
 }
 
 func (s *Supervisor) committed(b *block) {
+	s.gen.committed(b)
 	s.update(func(st *Status) {
 		st.Blocks++
 		st.Records += b.records
