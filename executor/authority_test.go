@@ -123,6 +123,7 @@ func TestEndOfTheSessionStopsItsWork(t *testing.T) {
 	c := newCluster(t, 1, graph)
 	n := c.nodes[0]
 	in, old := c.put("a", 0), c.driver.Connected(n.store)
+	c.wait(func() bool { return len(executortest.Of[*job.Inventory](c.driver)) == 1 }) // else the end could overtake it
 	c.driver.Answer(func(_ context.Context, r executortest.Request) (job.Reply, error) {
 		if inv, ok := r.Message.(*job.Inventory); ok && r.Session != old {
 			if !canceled.Load() || !inv.First || !inv.Last || len(inv.Blocks) != 1 || inv.Blocks[0] != in.ID {
