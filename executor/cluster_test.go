@@ -37,6 +37,7 @@ type cluster struct {
 	graph  *executortest.WordCount
 	nodes  []*node
 	blocks uint64
+	links  links
 }
 
 type node struct {
@@ -72,7 +73,7 @@ func (c *cluster) start(name string, generation uint64) *node {
 	n := &node{name: name, store: storeOf(name), blocks: store}
 	n.Executor, err = executor.New(executor.Config{
 		Store: n.store, Generation: generation, Name: name, Addr: name, Slots: 2, Build: "build",
-		Dialer: c.driver, Executors: c.net, Builder: &executortest.Builder{Graph: c.graph}, Blocks: store, Logger: log,
+		Dialer: c.driver, Executors: &wire{c.net, &c.links, name}, Builder: &executortest.Builder{Graph: c.graph}, Blocks: store, Logger: log,
 	})
 	if err != nil {
 		c.t.Fatal(err)

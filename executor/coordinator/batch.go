@@ -42,6 +42,7 @@ type batch struct {
 	sources  sources
 	shuffles map[dataset.ShuffleID]*mapped
 	stages   map[stageKey]*progress
+	links    map[link]*linkFaults
 	tries    int
 	log      *slog.Logger
 }
@@ -55,6 +56,7 @@ func (c *Coordinator) batch(ctx context.Context, cur *current) (*job.BatchReport
 		Coordinator: c, cur: cur, order: cur.batch,
 		shuffles: map[dataset.ShuffleID]*mapped{},
 		stages:   map[stageKey]*progress{},
+		links:    map[link]*linkFaults{},
 		log: c.log.With("app", cur.batch.App.Name, "batch", int64(cur.batch.Time),
 			"attempt", uint64(cur.batch.Authority.Attempt)),
 	}

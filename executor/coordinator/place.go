@@ -10,7 +10,8 @@ import (
 )
 
 // place gives every partition an executor: where most bytes of its blocks are, the least loaded among equals; or, for
-// partitions that read no blocks, evenly and always the same one, whichever are pending.
+// partitions that read no blocks of these executors, evenly and always the same one, whichever are pending, until it does
+// not reach the holders of its blocks: then the next one.
 func (s *stage) place(parts []int, peers []job.Peer) []*share {
 	peers = slices.SortedFunc(slices.Values(peers), func(a, b job.Peer) int { return cmp.Compare(a.Session, b.Session) })
 	shares := make([]*share, len(peers))
@@ -18,7 +19,7 @@ func (s *stage) place(parts []int, peers []job.Peer) []*share {
 		shares[i] = &share{peer: p}
 	}
 	for _, part := range parts {
-		to := shares[part%len(shares)]
+		to := shares[(part+s.missed[part])%len(shares)]
 		if at := s.nearest(part, shares); at != nil {
 			to = at
 		}

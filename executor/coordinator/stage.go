@@ -36,6 +36,7 @@ type stageKey struct {
 type progress struct {
 	rounds int
 	faults map[int]int // user errors by partition
+	missed map[int]int // times that no holder of a partition's blocks answered
 }
 
 // stage is one run of partitions of one dataset.
@@ -57,7 +58,7 @@ type stage struct {
 // run runs the partitions in rounds: each sends one launch per executor; what did not end well goes into the next.
 func (s *stage) run(ctx context.Context, pending []int) error {
 	if s.progress = s.stages[s.key]; s.progress == nil {
-		s.progress = &progress{faults: map[int]int{}}
+		s.progress = &progress{faults: map[int]int{}, missed: map[int]int{}}
 		s.stages[s.key] = s.progress
 	}
 	s.reads = s.mapOutputs()
@@ -112,13 +113,16 @@ func (s *stage) usable() (peers []job.Peer, trusted bool) {
 	return all, false
 }
 
-// suspect notes that an executor did not answer. All batches share it, so that each does not find out by itself.
-func (c *Coordinator) suspect(p id.Session) {
+// suspect notes that an executor did not answer, or not another one. All batches share it, so that each does not find
+// out by itself.
+func (c *Coordinator) suspect(p id.Session, lasts time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	maps.DeleteFunc(c.suspects, func(_ id.Session, until time.Time) bool { return now.After(until) })
-	c.suspects[p] = now.Add(suspicion)
+	if until := now.Add(lasts); until.After(c.suspects[p]) {
+		c.suspects[p] = until
+	}
 }
 
 func (c *Coordinator) suspected(p id.Session) bool {
@@ -252,15 +256,17 @@ func (s *stage) fault(peer job.Peer, res job.TaskResult) error {
 		s.waiting = fmt.Sprintf("%s, partition %d failed on %s: %v", s.name, res.Part, peer.Name, e)
 	case job.FetchFault:
 		s.forget(e)
+		s.broken(peer, e)
 		return &lostBuckets{fmt.Sprintf("%s, partition %d on %s: %v", s.name, res.Part, peer.Name, e)}
 	case job.MissingFault:
+		s.missed[res.Part]++
 		s.waiting = fmt.Sprintf("input is missing: %v", e)
 	case job.FencedFault:
 		return fmt.Errorf("%w: %s: %v", errFenced, peer.Name, e)
 	case job.MismatchFault:
 		return failed("%s, partition %d: executor %s refuses: %v", s.name, res.Part, peer.Name, e)
 	default: // LostFault, and what a newer executor may answer
-		s.suspect(peer.Session)
+		s.suspect(peer.Session, suspicion)
 		s.waiting = fmt.Sprintf("executor %s is lost: %v", peer.Name, e)
 	}
 	return nil
