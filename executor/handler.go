@@ -45,7 +45,7 @@ func (h *handler) Order(m job.ToExecutor) {
 	e := (*Executor)(h)
 	switch m := m.(type) {
 	case *job.Peers:
-		e.peers.set(m)
+		e.greet(e.peers.set(m))
 	case *job.StartReceiver:
 		e.receivers.start(m)
 	case *job.StopReceiver:
@@ -93,6 +93,15 @@ func (e *Executor) clean(ctx context.Context) {
 			}
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// greet says which new peers run another binary: work that looks lopsided has its reason there.
+func (e *Executor) greet(fresh []job.Peer) {
+	for _, p := range fresh {
+		if p.Build != e.cfg.Build {
+			e.log.Warn("executor runs another build: batches coordinated here do not use it", "executor", p.Name, "build", p.Build, "expected", e.cfg.Build)
 		}
 	}
 }

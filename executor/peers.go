@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/raftstream/raftstream/executor/job"
@@ -22,16 +23,22 @@ func newPeers(self func() id.Session) *peers {
 	return &peers{self: self, table: &job.Peers{}, changed: make(chan struct{})}
 }
 
-// set takes a table unless a newer one is there.
-func (p *peers) set(t *job.Peers) {
+// set takes a table unless a newer one is there, and gives the sessions that the table before did not have.
+func (p *peers) set(t *job.Peers) (fresh []job.Peer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t.Index < p.table.Index {
-		return
+		return nil
+	}
+	for _, x := range t.Peers {
+		if !slices.ContainsFunc(p.table.Peers, func(o job.Peer) bool { return o.Session == x.Session }) {
+			fresh = append(fresh, x)
+		}
 	}
 	p.table = t
 	close(p.changed)
 	p.changed = make(chan struct{})
+	return fresh
 }
 
 // current gives the table, and a channel that is closed when there is another one.

@@ -26,6 +26,16 @@ func PeerOf(s *tracker.Session) job.Peer {
 	return job.Peer{Session: s.ID, Store: s.Store, Name: s.Name, Addr: s.Addr, Slots: s.Slots, Build: s.Build}
 }
 
-// Able reports whether an executor can work for an application: it runs the binary that the application was submitted
-// with (architecture, section 8: one batch runs on executors of one build id).
-func Able(s *tracker.Session, a *fsm.App) bool { return a.Build == "" || s.Build == a.Build }
+// Able tells which executors work for an application: those that run the binary that it was submitted with, and when no
+// session of such a one is open, all. So during an upgrade the work stays where it is until the last node of the old
+// binary goes. Whether another binary holds the same graph is for the plan's fingerprint to decide, where it is built;
+// that one batch runs on executors of one build id, for the coordinator (architecture, section 8).
+func Able(v fsm.View, a *fsm.App) func(*tracker.Session) bool {
+	same := func(s *tracker.Session) bool { return s.Build == a.Build }
+	for s := range v.Sessions() {
+		if same(s) {
+			return same
+		}
+	}
+	return func(*tracker.Session) bool { return true }
+}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,6 +66,7 @@ type node struct {
 	rpc, gossip, http int
 	executorOnly      bool     // no driver
 	flags             []string // more flags of start, after all others
+	binary            string   // that it runs, the common one where empty
 	proc              *chaos.Process
 	starts            int
 }
@@ -146,7 +148,7 @@ func (c *cluster) startArgs(n *node) []string {
 func (c *cluster) start(n *node) {
 	c.t.Helper()
 	n.starts++
-	p, err := chaos.StartProcess(binary, filepath.Join(c.dir, n.name+".log"), nil, c.startArgs(n)...)
+	p, err := chaos.StartProcess(cmp.Or(n.binary, binary), filepath.Join(c.dir, n.name+".log"), nil, c.startArgs(n)...)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -67,9 +67,10 @@ func (d *Duty) assign(v fsm.View, nowMS int64) map[id.App]fsm.Command {
 // leastLoaded finds the connected executor with the fewest offices that can work for the application; the oldest
 // session of several.
 func (d *Duty) leastLoaded(v fsm.View, a *fsm.App, offices map[id.Session]int) (id.Session, bool) {
+	can := driver.Able(v, a)
 	var best *tracker.Session
 	for s := range v.Sessions() {
-		if _, connected := d.conns.Of(s.ID); !connected || !driver.Able(s, a) {
+		if _, connected := d.conns.Of(s.ID); !connected || !can(s) {
 			continue
 		}
 		if best == nil || offices[s.ID] < offices[best.ID] {
@@ -78,6 +79,10 @@ func (d *Duty) leastLoaded(v fsm.View, a *fsm.App, offices map[id.Session]int) (
 	}
 	if best == nil {
 		return 0, false
+	}
+	if best.Build != a.Build {
+		d.log.Warn("application goes on in another binary than it was submitted with: no node runs that one any more",
+			"app", a.Name, "node", best.Name, "build", best.Build, "submitted_with", a.Build)
 	}
 	return best.ID, true
 }

@@ -65,17 +65,16 @@ func TestOfficeEndsWithItsSession(t *testing.T) {
 	})
 }
 
-func TestCoordinatorRunsTheSameBuild(t *testing.T) {
+// An upgrade moves an application on when the last node of the binary that it was submitted with goes, not before.
+func TestCoordinatorRunsTheBuildOfTheSubmissionIfThereIsOne(t *testing.T) {
 	start(t, func(r *drivertest.Rig) {
-		r.Executor("a")
+		other := r.Executor("a")
+		right := drivertest.NewExecutor(r, r.Hub, "b")
+		right.Hello.Build = "another"
+		right.Connect()
 		app := r.Submit("wc", func(c *fsm.ApplicationSubmitted) { c.Build = "another" })
-		time.Sleep(time.Second)
-		if c := r.App(app).Coordinator; c != 0 {
-			t.Errorf("coordinator is session %d, which runs another build", c)
-		}
-		e := drivertest.NewExecutor(r, r.Hub, "b")
-		e.Hello.Build = "another"
-		e.Connect()
-		r.Until("the right one coordinates", func() bool { return r.App(app).Coordinator == e.Session() })
+		r.Until("the right one coordinates", func() bool { return r.App(app).Coordinator == right.Session() })
+		r.Must(&fsm.SessionClosed{Session: right.Session()})
+		r.Until("the other one does", func() bool { return r.App(app).Coordinator == other.Session() })
 	})
 }

@@ -436,15 +436,18 @@ func TestDeadExecutorsWorkGoesOnElsewhere(t *testing.T) {
 }
 
 // Rule 9: a run of empty batches is one entry, for one application or many: the allocations of a moment share entries.
-// The times of applications differ by milliseconds, so those of 100 come in a dozen entries a second. Nobody runs the batches here; their completions are another matter, since an executor
-// reports them one after the other.
+// The times of applications differ by milliseconds, so those of 100 come in a dozen entries a second. The batches wait
+// here: their completions are another matter, since an executor reports them one after the other.
 func TestAllocationsOfManyApplicationsShareEntries(t *testing.T) {
 	const apps, seconds = 100, 20
 	inBubble(t, func(c *cluster) {
+		for _, w := range c.workers {
+			w.suffer(trouble{misses: true})
+		}
 		for n := range apps {
 			c.propose(&fsm.ApplicationSubmitted{
 				RequestID: fmt.Sprint(n), Name: fmt.Sprint(n), Program: "p", BatchMS: 1000, BlockMS: 50, Partitions: 1, Factor: 1,
-				Build: "nobody's", NowMS: time.Now().UnixMilli(),
+				Build: "build", NowMS: time.Now().UnixMilli(),
 			})
 		}
 		time.Sleep(5 * time.Second)

@@ -134,9 +134,10 @@ func (t *turn) schedule(v fsm.View, a *fsm.App, now time.Time, commands map[key]
 
 // able lists the executors that are connected and can work for the application, in order of session.
 func (t *turn) able(v fsm.View, a *fsm.App) []*tracker.Session {
+	can := driver.Able(v, a)
 	var able []*tracker.Session
 	for s := range v.Sessions() {
-		if _, connected := t.conns.Of(s.ID); connected && driver.Able(s, a) {
+		if _, connected := t.conns.Of(s.ID); connected && can(s) {
 			able = append(able, s)
 		}
 	}

@@ -133,14 +133,20 @@ func TestExhaustedReceiverIsGrantedAgainAfterAPause(t *testing.T) {
 	})
 }
 
-func TestReceiversWaitForTheRightBuild(t *testing.T) {
+// The binary that the application was submitted with comes first, whoever else is there; the others only without it.
+func TestReceiversRunOnTheBuildOfTheSubmissionIfThereIsOne(t *testing.T) {
 	start(t, func(r *drivertest.Rig) {
 		r.Executor("a")
+		right := drivertest.NewExecutor(r, r.Hub, "b")
+		right.Hello.Build = "another"
+		right.Connect()
 		app := r.Submit("wc", func(c *fsm.ApplicationSubmitted) { c.Build = "another" })
-		time.Sleep(time.Second)
-		if s := receiver(r, app).State; s != tracker.Inactive {
-			t.Errorf("receiver is in state %d, expected it inactive", s)
-		}
+		n := begin(r, right, app, 0)
+		r.Must(&fsm.SessionClosed{Session: right.Session()})
+		r.Until("the other one has it", func() bool {
+			now := receiver(r, app)
+			return now.State == tracker.Scheduled && now.Instance > n && now.Session != right.Session()
+		})
 	})
 }
 
