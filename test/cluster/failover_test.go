@@ -104,6 +104,7 @@ func TestOneLeaderActsAtATimeWhenTheLeaderIsPaused(t *testing.T) {
 		if r := <-late; r.status != 0 {
 			t.Errorf("what was asked of the paused leader ended with status %d: %s", r.status, r.stderr)
 		}
+		c.must("--timeout", "50s", "stop", fmt.Sprintf("late%d", i)) // its ticks would keep the ledgers from coming to rest
 	}
 	f.wait(t, 120*time.Second)
 	c.finish("wc", prefix, lines)
