@@ -213,6 +213,8 @@ func (g graph) Receiver(s id.Stream) (dataset.Receiver, bool) {
 	return r, ok
 }
 
+func (g graph) Direct(id.Stream) (dataset.Direct, bool) { return nil, false }
+
 // Forget has nothing to drop: every Dataset call makes its datasets anew.
 func (g graph) Forget(id.Time) {}
 

@@ -78,6 +78,10 @@ func (r remote) Put(ctx context.Context, d job.BlockData) error {
 	return r.Executors.Put(ctx, r.to, d)
 }
 
+func (r remote) States(ctx context.Context, app id.App) ([]job.Held, error) {
+	return r.Executors.States(ctx, r.to, app)
+}
+
 func (r remote) Get(ctx context.Context, b id.Block) (job.BlockData, error) {
 	return r.Executors.Get(ctx, r.to, b)
 }

@@ -26,6 +26,9 @@ func (s server) Fetch(ctx context.Context, f *job.Fetch, each func(mapPart int, 
 // Put implements job.Server.
 func (s server) Put(ctx context.Context, b job.BlockData) error { return s.e.cfg.Blocks.Put(ctx, b) }
 
+// States implements job.Server.
+func (s server) States(context.Context, id.App) ([]job.Held, error) { return nil, nil }
+
 // Get implements job.Server.
 func (s server) Get(_ context.Context, b id.Block) (job.BlockData, error) {
 	return s.e.cfg.Blocks.Get(b)

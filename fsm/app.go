@@ -47,6 +47,8 @@ type App struct {
 	Build       string
 	RememberMS  int64
 	Inputs      []InputStream
+	States      []StateStream
+	Planned     uint64 // index of the last allocation with a plan of a direct stream, 0 for none
 	State       AppState
 	Draining    bool // Stopping, or Failed while stopping
 	LastGiven   bool // the last allocation is made: no block is added any more

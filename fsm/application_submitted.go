@@ -22,6 +22,7 @@ type ApplicationSubmitted struct {
 	Build       string
 	RememberMS  int64 // raised to one batch interval if it is shorter
 	Inputs      []InputStream
+	States      []StateStream
 	NowMS       int64 // the application's zero time is the last multiple of the batch interval up to here
 }
 
@@ -32,6 +33,13 @@ type InputStream struct {
 	Receiver  bool
 	Pushed    bool
 	Preferred string
+}
+
+// StateStream is a stream with keyed state as submitted: its partitions carry rows from each of its times to the next.
+type StateStream struct {
+	Stream     id.Stream
+	SlideMS    int64
+	Partitions int
 }
 
 // Kind gives the command's number.

@@ -14,7 +14,8 @@ type BatchCompleted struct {
 	Attempt            id.Attempt
 	StartedMS, EndedMS int64
 	Tries              int
-	Lost               int64 // records given up by resume --accept-loss
+	Lost               int64      // records given up by resume --accept-loss
+	LostBlocks         []id.Block // that they were in: whoever computes the batch again leaves them out too
 	NowMS              int64
 }
 

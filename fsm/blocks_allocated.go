@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"github.com/raftstream/raftstream/blocktracker"
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/ledgerpb"
 )
@@ -13,7 +14,15 @@ type BlocksAllocated struct {
 	App      id.App
 	From, To id.Time
 	Last     bool // the application is draining: no block is added and no batch allocated after this
-	NowMS    int64
+	// Direct is what batch From reads of direct streams (rule 12): taken as a whole or not at all.
+	Direct []StreamPlan
+	NowMS  int64
+}
+
+// StreamPlan is what one batch reads of one direct stream.
+type StreamPlan struct {
+	Stream id.Stream
+	Plan   connector.Plan
 }
 
 // Kind gives the command's number.

@@ -26,6 +26,8 @@ const (
 	KindBatchCompleted
 	KindBatchFailed
 	KindBatchesCleaned
+	KindStateCheckpointed
+	KindBlocksCopied
 )
 
 // String gives the kind's name.

@@ -4,7 +4,9 @@ import (
 	"iter"
 
 	"github.com/raftstream/raftstream/blocktracker"
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/statetracker"
 	"github.com/raftstream/raftstream/tracker"
 )
 
@@ -32,7 +34,34 @@ type Viewer interface {
 	Attempt(id.App, id.Time) id.Attempt               // the newest right to run the batch, 0 for none
 	Input(id.App, id.Time, id.Stream) []*blocktracker.Block
 	Queued(id.App, id.Stream) iter.Seq[*blocktracker.Block]
-	Cleanable(a id.App, upTo id.Time) bool // a batch up to there has blocks that are not cleaned
+	Cleanable(a id.App, upTo id.Time) bool                    // a batch up to there has blocks that are not cleaned
+	Direct(id.App, id.Time, id.Stream) (connector.Plan, bool) // what a batch was planned to read of a direct stream
+	Mark(id.App, id.Stream) string                            // up to where a direct source is cleaned, in its own words
+	Checkpoint(id.App) (*statetracker.Checkpoint, bool)       // the committed checkpoint of keyed state
+	Pieces(id.App) iter.Seq[*statetracker.Piece]              // of it, in the order of the chain
+	PieceInstances(id.App) iter.Seq[*blocktracker.Instance]   // offices under which pieces were made, as instances
+}
+
+// Direct gives what a batch was planned to read of a direct stream; false when nothing was, or it is cleaned.
+func (v View) Direct(id.App, id.Time, id.Stream) (connector.Plan, bool) {
+	return connector.Plan{}, false
+}
+
+// Mark gives the mark of the last cleaned plan of a direct stream, "" for none.
+func (v View) Mark(id.App, id.Stream) string { return "" }
+
+// Checkpoint gives the committed checkpoint of an application's keyed state; false for none.
+func (v View) Checkpoint(id.App) (*statetracker.Checkpoint, bool) { return nil, false }
+
+// Pieces lists the pieces of an application's checkpoint in the order of the chain.
+func (v View) Pieces(id.App) iter.Seq[*statetracker.Piece] {
+	return func(func(*statetracker.Piece) bool) {}
+}
+
+// PieceInstances lists the offices under which pieces were made, as if they were receiver instances: that is how
+// executors know which pieces are needed.
+func (v View) PieceInstances(id.App) iter.Seq[*blocktracker.Instance] {
+	return func(func(*blocktracker.Instance) bool) {}
 }
 
 var _ Viewer = View{}

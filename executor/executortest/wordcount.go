@@ -143,6 +143,8 @@ func (a app) Receiver(s id.Stream) (dataset.Receiver, bool) {
 	return a.Source, s == 0 && a.Source != nil
 }
 
+func (a app) Direct(id.Stream) (dataset.Direct, bool) { return nil, false }
+
 func (a app) Forget(id.Time) {}
 
 // Blame finds the functions Panic and Goexit.

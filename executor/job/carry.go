@@ -53,6 +53,8 @@ type Executors interface {
 	Put(ctx context.Context, to Peer, b BlockData) error
 	// Get reads a block. ErrNoBlock says that the store does not hold it.
 	Get(ctx context.Context, to Peer, b id.Block) (BlockData, error)
+	// States lists the partitions of the application's keyed state that an executor holds, one entry per version.
+	States(ctx context.Context, to Peer, app id.App) ([]Held, error)
 }
 
 // Server is what one executor answers its peers with: the other end of Executors.
@@ -61,4 +63,5 @@ type Server interface {
 	Fetch(ctx context.Context, f *Fetch, each func(mapPart int, bucket []byte) error) error
 	Put(ctx context.Context, b BlockData) error
 	Get(ctx context.Context, b id.Block) (BlockData, error)
+	States(ctx context.Context, app id.App) ([]Held, error)
 }

@@ -73,12 +73,58 @@ type Inventory struct {
 	Last   bool // the last part: what no part named is not held
 }
 
-func (*BlocksReport) toDriver()    {}
-func (*ReceiverStarted) toDriver() {}
-func (*ReceiverStopped) toDriver() {}
-func (*ReceiverFailed) toDriver()  {}
-func (*Inventory) toDriver()       {}
-func (*BatchReport) toDriver()     {}
+// CheckpointReport says that keyed state is checkpointed: the pieces are synced on the stores that they name.
+type CheckpointReport struct {
+	App       id.App
+	Authority id.Authority // of the coordinator; Attempt is not used
+	Version   Version      // of all state streams of the application: that after the batch at Time
+	Full      bool         // the pieces are images; else changes against the committed checkpoint at Since
+	Since     id.Time
+	Pieces    []Piece // of all partitions of all state streams; one without changes has none
+}
+
+// HistoryRequest asks for what keyed state is computed from again: Reply.History.
+type HistoryRequest struct {
+	App    id.App
+	Before id.Time // the batch that needs it
+}
+
+// PositionsRequest asks for the positions of a direct source: Reply.Positions.
+type PositionsRequest struct {
+	App    id.App
+	Stream id.Stream
+}
+
+// SourcesPlanned answers PlanSources.
+type SourcesPlanned struct {
+	App     id.App
+	Time    id.Time
+	Office  id.Office
+	Planned uint64 // of the order
+	Plans   []StreamPlan
+}
+
+// StreamPlan is the plan of one direct stream.
+type StreamPlan struct {
+	Stream id.Stream
+	Plan   connector.Plan
+	Error  string // not empty: the source could not be planned, and Plan is empty
+}
+
+// BlocksCopied says that blocks, or pieces of checkpoints, are synced on the session's store: answers CopyBlocks.
+type BlocksCopied struct{ Blocks []id.Block }
+
+func (*BlocksReport) toDriver()     {}
+func (*CheckpointReport) toDriver() {}
+func (*HistoryRequest) toDriver()   {}
+func (*PositionsRequest) toDriver() {}
+func (*SourcesPlanned) toDriver()   {}
+func (*BlocksCopied) toDriver()     {}
+func (*ReceiverStarted) toDriver()  {}
+func (*ReceiverStopped) toDriver()  {}
+func (*ReceiverFailed) toDriver()   {}
+func (*Inventory) toDriver()        {}
+func (*BatchReport) toDriver()      {}
 
 // Outcome is done or refused. An outcome that is unknown is no answer at all: the request is repeated.
 type Outcome uint8
@@ -98,7 +144,8 @@ type Reply struct {
 	Index     uint64            // Raft index at which it took effect
 	Reason    string            // Refused, Later
 	Blocks    []BlockReply      // BlocksReport: one per block
-	Positions []connector.Range // ReceiverStarted: last position of every partition of the stream (First is 0)
+	Positions []connector.Range // ReceiverStarted, PositionsRequest: last position of every partition of the stream (First is 0)
+	History   *History          // HistoryRequest
 	Delete    []id.Block        // Inventory
 }
 
@@ -107,6 +154,14 @@ type BlockReply struct {
 	Outcome Outcome
 	Index   uint64
 	Reason  string
+}
+
+// History is what an application's keyed state is computed from again: its checkpoint, the completed batches after it
+// and their inputs, with those of the earlier times that these batches read.
+type History struct {
+	Checkpoint Checkpoint
+	Batches    []Version // completed after the checkpoint and before the batch that asks, in order of time
+	Inputs     []Input
 }
 
 // ToExecutor is an order or notice of the leading driver: one of the types below. They may be repeated.
@@ -124,6 +179,7 @@ type StartReceiver struct {
 	App      App
 	Stream   id.Stream
 	Instance id.Instance
+	Rate     int64 // records per second, 0 for no limit
 }
 
 // StopReceiver orders to stop an instance: drain what it holds, report it, then say ReceiverStopped.
@@ -135,6 +191,31 @@ type StopReceiver struct {
 	Discard  bool // do not drain: the application was stopped at once
 }
 
+// SetRate limits what a receiver instance takes in (Spark: UpdateReceiverRateLimit).
+type SetRate struct {
+	Epoch    id.Epoch
+	App      id.App
+	Stream   id.Stream
+	Instance id.Instance
+	Rate     int64 // records per second, 0 for no limit
+}
+
+// PlanSources orders the coordinator to plan what the batch at Time reads of the application's direct streams.
+type PlanSources struct {
+	Epoch   id.Epoch
+	Office  id.Office
+	App     App
+	Time    id.Time
+	Planned uint64 // index of the last allocation with a plan: positions read at an older one are stale
+}
+
+// CopyBlocks orders to store copies of blocks or pieces of checkpoints that have too few (rules 5 and 7), then to say
+// BlocksCopied. Blocks that nobody gives are left out.
+type CopyBlocks struct {
+	Epoch  id.Epoch
+	Blocks []Block
+}
+
 // Progress tells where an application stands. It is what frees buckets, blocks and logs.
 type Progress struct {
 	Epoch     id.Epoch
@@ -142,10 +223,13 @@ type Progress struct {
 	Completed id.Time // every batch up to here is completed
 	Cleaned   id.Time // nothing will ever read a batch up to here
 	Ended     bool    // the application is over: nothing of it is needed
-	Instances []InstanceProgress
+	// Checkpointed is the time of the committed checkpoint of keyed state: no older state is needed.
+	Checkpointed id.Time
+	Instances    []InstanceProgress
 }
 
-// InstanceProgress says which blocks of a receiver instance are not needed any more.
+// InstanceProgress says which blocks of a receiver instance, or pieces of checkpoints made in a coordinator's office,
+// are not needed any more.
 type InstanceProgress struct {
 	Stream   id.Stream
 	Instance id.Instance
@@ -154,6 +238,9 @@ type InstanceProgress struct {
 	Closed   bool   // it will never have a higher one: blocks above Last are orphans
 }
 
+func (*SetRate) toExecutor()       {}
+func (*PlanSources) toExecutor()   {}
+func (*CopyBlocks) toExecutor()    {}
 func (*Peers) toExecutor()         {}
 func (*StartReceiver) toExecutor() {}
 func (*StopReceiver) toExecutor()  {}

@@ -4,6 +4,7 @@
 package job
 
 import (
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/id"
 )
@@ -37,11 +38,49 @@ type Block struct {
 	Stores  []id.Store
 }
 
-// Input is what an input stream was allocated for a batch time: partition i of the stream's dataset is Blocks[i].
+// Input is what an input stream was allocated for a batch time: partition i of the stream's dataset is Blocks[i], or
+// Parts[i] of a direct source.
 type Input struct {
 	Stream id.Stream
 	Time   id.Time
 	Blocks []Block
+	Parts  []connector.Part
+}
+
+// Partitions is how many partitions the stream's dataset has at the time.
+func (in *Input) Partitions() int { return max(len(in.Blocks), len(in.Parts)) }
+
+// Version names keyed state (rule 7): that after the batch at Time, as the run under Attempt left it. Attempt 0 stands
+// for the empty state at zero time.
+type Version struct {
+	Time    id.Time
+	Attempt id.Attempt
+}
+
+// StateAt is a version of a state stream.
+type StateAt struct {
+	Stream  id.Stream
+	Version Version
+}
+
+// Piece is a chunk of a checkpoint of a partition of keyed state. It is kept, copied and dropped as a block is; its id
+// has the coordinator's office for an instance. The pieces of a partition are decoded in order.
+type Piece struct {
+	Stream id.Stream
+	Part   int
+	Block  Block
+}
+
+// PieceBits is how many low bits of a piece's block number count the chunks of one partition; what is above them is a
+// number that the coordinator uses once in its office.
+const PieceBits = 16
+
+// Checkpoint is the committed checkpoint of an application's keyed state (rule 7): of all its state streams, the full
+// image and the changes after it that lead to Time.
+type Checkpoint struct {
+	Time    id.Time    // zero time without one: the state is empty
+	Attempt id.Attempt // of the batch at Time
+	Pieces  []Piece    // in the order of the chain
 }
 
 // Batch is the order to run a batch; the driver gives it to the coordinator.
@@ -50,6 +89,12 @@ type Batch struct {
 	App       App
 	Time      id.Time
 	Inputs    []Input // of this batch time, and of the earlier ones that the graph remembers
+	// States names the version that each state stream goes on from, where it was committed when the order was made.
+	States []StateAt
+	// Checkpointed is the time of the committed checkpoint, zero time for none; FullBytes and ChangeBytes are the bytes
+	// of its image and of the changes after it.
+	Checkpointed           id.Time
+	FullBytes, ChangeBytes int64
 	// AcceptLoss lets the batch run without blocks that no open session's store holds (resume --accept-loss).
 	AcceptLoss bool
 }
@@ -59,10 +104,11 @@ type BatchReport struct {
 	App                id.App
 	Time               id.Time
 	Authority          id.Authority
-	StartedMS, EndedMS int64  // wall clock of the coordinator
-	Records            int64  // of the inputs of this batch time
-	Tries              int    // most tries that a task needed
-	Lost               int64  // records that were left out because no open session holds them (Batch.AcceptLoss)
+	StartedMS, EndedMS int64 // wall clock of the coordinator
+	Records            int64 // of the inputs of this batch time
+	Tries              int   // most tries that a task needed
+	Lost               int64 // records that were left out because no open session holds them (Batch.AcceptLoss)
+	LostBlocks         []id.Block
 	Error              string // not empty: the batch failed for good
 }
 
@@ -74,12 +120,32 @@ const (
 	MapTasks Kind = iota + 1
 	// OutputTasks runs output operation Launch.Output.
 	OutputTasks
+	// StateTasks computes partitions of a stateful dataset of an earlier time again, for the state that they leave.
+	StateTasks
+	// CheckpointTasks stores the state of partitions as pieces of a checkpoint on Factor stores.
+	CheckpointTasks
 )
 
 // MapOutput says which executor holds the buckets of each map partition of a shuffle.
 type MapOutput struct {
 	Shuffle dataset.ShuffleID
 	Holders []id.Session // by map partition
+}
+
+// StateBase says what the tasks of a launch go on from for one stateful dataset of their stage, and what they make.
+type StateBase struct {
+	Stream id.Stream
+	Base   Version // that is read; the empty state at or before zero time
+	Makes  Version // that is left: under the attempt of the launch, or under the one that won when it is computed again
+	// Chain has, for the partitions that are to be restored first, the pieces of a checkpoint at Base.
+	Chain []Piece
+}
+
+// CheckpointOrder is what CheckpointTasks of one stream need besides the state (Launch.States, Base) of Launch.Parts.
+type CheckpointOrder struct {
+	Full    bool
+	Since   id.Time  // of the checkpoint that changes are given against, unless Full
+	Numbers []uint64 // by index of Launch.Parts: the high part of the pieces' block numbers
 }
 
 // Launch is the order to run tasks of one stage on one executor.
@@ -90,12 +156,15 @@ type Launch struct {
 	Kind       Kind
 	Dataset    dataset.ID        // whose partitions are computed: the output's dataset, or the one below the shuffle
 	Shuffle    dataset.ShuffleID // MapTasks
-	Output     int               // index of the output operation whose lineage this stage belongs to
+	Output     int               // index of the output operation whose lineage this stage belongs to; -1 for an earlier time's state
+	Root       dataset.ID        // stream and time of the dataset whose lineage this stage belongs to (Sub is not used)
 	Parts      []int
 	Try        int // from 1
 	Inputs     []Input
 	MapOutputs []MapOutput // of the shuffles that these tasks read
-	Lineage    uint64      // hash of the output's lineage as the coordinator has it
+	States     []StateBase // of the stateful datasets that these tasks read
+	Checkpoint *CheckpointOrder
+	Lineage    uint64 // hash of the output's lineage as the coordinator has it
 }
 
 // LaunchResult has one TaskResult per partition, in the order of Launch.Parts.
@@ -106,7 +175,8 @@ type LaunchResult struct {
 // TaskResult is the outcome of one task.
 type TaskResult struct {
 	Part    int
-	Receipt []byte // OutputTasks: for dataset.Output.Commit
+	Receipt []byte  // OutputTasks: for dataset.Output.Commit
+	Pieces  []Piece // CheckpointTasks: stored and synced on the stores that they name
 	Err     *TaskError
 }
 
@@ -126,6 +196,8 @@ const (
 	MismatchFault
 	// LostFault says that the executor did not answer or is going away.
 	LostFault
+	// StateFault says that the executor does not hold the state that the task goes on from.
+	StateFault
 )
 
 // TaskError is a failed task's reason.
@@ -138,6 +210,15 @@ type TaskError struct {
 	MapParts []int             // FetchFault: map partitions that could not be fetched
 	Holder   id.Session        // FetchFault: who should have had them
 	Block    id.Block          // MissingFault
+	Stream   id.Stream         // StateFault
+	Part     int               // StateFault: partition of Stream
+}
+
+// Held is a partition of keyed state that an executor holds, in one version.
+type Held struct {
+	Stream  id.Stream
+	Part    int
+	Version Version
 }
 
 // Error gives the text, and the operator and place where known.

@@ -154,6 +154,11 @@ func (n *Network) Put(ctx context.Context, to job.Peer, b job.BlockData) error {
 	return err
 }
 
+// States implements job.Executors.
+func (n *Network) States(ctx context.Context, to job.Peer, app id.App) ([]job.Held, error) {
+	return call(ctx, n, to, func(ctx context.Context, s job.Server) ([]job.Held, error) { return s.States(ctx, app) })
+}
+
 // Get implements job.Executors.
 func (n *Network) Get(ctx context.Context, to job.Peer, b id.Block) (job.BlockData, error) {
 	d, err := call(ctx, n, to, func(ctx context.Context, s job.Server) (job.BlockData, error) { return s.Get(ctx, b) })

@@ -58,6 +58,8 @@ func (s *server) Put(ctx context.Context, b job.BlockData) error {
 	return s.wait(ctx)
 }
 
+func (s *server) States(context.Context, id.App) ([]job.Held, error) { return nil, nil }
+
 func (s *server) Get(ctx context.Context, b id.Block) (job.BlockData, error) {
 	if s.block == nil {
 		return job.BlockData{}, job.ErrNoBlock

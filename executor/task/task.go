@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/id"
@@ -53,6 +54,18 @@ func (t *task) Block(s id.Stream, at id.Time, part int) []byte {
 		t.Fail(err)
 	}
 	return data
+}
+
+// Part implements dataset.Task.
+func (t *task) Part(id.Stream, id.Time, int) (p connector.Part) {
+	t.Fail(&job.TaskError{Fault: job.MismatchFault, Text: "direct streams are not read yet"})
+	return p
+}
+
+// State implements dataset.Task.
+func (t *task) State(dataset.Stateful, int, func(dataset.State) dataset.Delta) (s dataset.State, d dataset.Delta) {
+	t.Fail(&job.TaskError{Fault: job.MismatchFault, Text: "keyed state is not kept yet"})
+	return s, d
 }
 
 // Buckets implements dataset.Task.

@@ -26,6 +26,7 @@ var Table = []Rule{
 
 	{"tracker", []string{"internal/id"}, "the tracker is pure state of its own; blocktracker and fsm are its neighbours"},
 	{"blocktracker", []string{"internal/id", "connector"}, "the blocktracker is pure state of its own"},
+	{"statetracker", []string{"internal/id"}, "the statetracker is pure state of its own"},
 	{"wal", []string{"internal/vfs"}, "the log of blocks knows files only"},
 	{"internal/datadir", []string{"internal/vfs", "internal/id"}, "the data directory knows files only"},
 	{"internal/plan", []string{"internal/id"}, "the graph as data knows no user types and no engine"},
@@ -41,7 +42,7 @@ var Table = []Rule{
 
 	{
 		"fsm",
-		[]string{"internal/id", "internal/ledgerpb", "connector", "tracker", "blocktracker"},
+		[]string{"internal/id", "internal/ledgerpb", "connector", "tracker", "blocktracker", "statetracker"},
 		"the ledger is pure: whoever runs it is above it",
 	},
 
@@ -51,7 +52,7 @@ var Table = []Rule{
 	{"executor/...", ground, "parts of the executor share only executor/job"},
 	{
 		"jobgen",
-		[]string{"internal/id", "fsm", "tracker", "blocktracker"},
+		[]string{"internal/id", "fsm", "tracker", "blocktracker", "statetracker"},
 		"the planner is pure and generates batches; the coordinator generates their jobs",
 	},
 
@@ -64,13 +65,13 @@ var Table = []Rule{
 	},
 	{"internal/gossip", []string{"internal/id"}, "gossip says who is there and nothing else"},
 	{"internal/rpc", append([]string{
-		"api/...", "internal/rpc/...", "fsm", "tracker", "blocktracker",
+		"api/...", "internal/rpc/...", "fsm", "tracker", "blocktracker", "statetracker",
 	}, ground...), "rpc turns messages into structs and calls interfaces of its own"},
 	{"internal/rpc/...", nil, "generated wire formats are below everything"},
 	{"internal/httpd", nil, "health needs an interface of its own only"},
 
 	{"dstream/streamtest", []string{
-		"dstream/...", "connector", "internal/...", "fsm", "tracker", "blocktracker", "jobgen", "wal", "executor/...",
+		"dstream/...", "connector", "internal/...", "fsm", "tracker", "blocktracker", "statetracker", "jobgen", "wal", "executor/...",
 	}, "streamtest alone of the public packages wires the engine, and nothing above floor 3"},
 	{"dstream/...", append([]string{
 		"dstream/rdd", "internal/lineage", "internal/codec", "internal/table",
@@ -81,7 +82,7 @@ var Table = []Rule{
 	{"apps", []string{"dstream", "connector/..."}, "stock applications are written as a user would write them"},
 	{"cmd/node", []string{"apps", "cli"}, "main registers applications and calls cli.Main"},
 	{"cli", []string{
-		"client", "connector", "dstream", "executor/...", "fsm", "internal/...", "jobgen", "wal", "tracker", "blocktracker", "api/...",
+		"client", "connector", "dstream", "executor/...", "fsm", "internal/...", "jobgen", "wal", "tracker", "blocktracker", "statetracker", "api/...",
 	}, "cli wires a node; applications are registered by main"},
 
 	{"internal/archtest", nil, "checks read source text and import nothing of it"},
@@ -91,7 +92,7 @@ var Table = []Rule{
 }
 
 func driverAllow() []string {
-	return append([]string{"fsm", "tracker", "blocktracker", "jobgen"}, ground...)
+	return append([]string{"fsm", "tracker", "blocktracker", "statetracker", "jobgen"}, ground...)
 }
 
 // External says which packages may import a module from outside; tests may import any of them.
@@ -112,7 +113,7 @@ var Externals = []External{
 	{"google.golang.org/protobuf", []string{
 		"api/...", "internal/ledgerpb", "fsm", "internal/rpc/...", "client",
 	}, "protobuf meets plain structs at the border only"},
-	{"github.com/tidwall/btree", []string{"fsm", "tracker", "blocktracker"}, "copy-on-write maps are the ledger's"},
+	{"github.com/tidwall/btree", []string{"fsm", "tracker", "blocktracker", "statetracker"}, "copy-on-write maps are the ledger's"},
 	{"github.com/spf13/cobra", []string{"cli"}, "commands live in cli"},
 	{"go.yaml.in/yaml", []string{"cli"}, "configuration is read in cli"},
 	{"golang.org/x/term", []string{"cli"}, "the terminal belongs to cli"},
@@ -124,7 +125,7 @@ var Externals = []External{
 }
 
 // Pure lists the packages that compute only: no clocks, randomness, I/O, goroutines, locks or logging.
-var Pure = []string{"fsm", "tracker", "blocktracker", "jobgen"}
+var Pure = []string{"fsm", "tracker", "blocktracker", "statetracker", "jobgen"}
 
 // impureImports may not be imported by pure packages, nor anything below them.
 var impureImports = []string{"context", "crypto/rand", "io/fs", "log", "math/rand", "net", "os", "sync", "syscall"}

@@ -59,6 +59,42 @@ type Shuffle interface {
 	Map(t Task, part int) []Rows
 }
 
+// Stateful is a Dataset whose partitions go on from keyed state: that of the same stream at Base. There is one in the
+// lineage of a stream's time at most; lineage ends at its state. Its partition count never changes.
+type Stateful interface {
+	Dataset
+	// Base is the time of the stream whose state this one goes on from; at or before zero time the state is empty.
+	Base() id.Time
+	// Empty makes a partition without rows.
+	Empty() State
+}
+
+// State is one partition of keyed state as of one time of its stream. The engine keeps it between batches. Between two
+// calls of Install it may be read by any number of goroutines, and changes by none; Install, Decode and Forget exclude
+// everything else. Iteration is in an order that depends on what was installed alone, also after Encode and Decode
+// (rule 6).
+type State interface {
+	// Len is the number of rows.
+	Len() int
+	// Install makes the state that of time at. The delta was made over this state as it is.
+	Install(d Delta, at id.Time)
+	// Encode yields what changed after since (all rows, if full) in chunks that Decode takes, each of about size bytes
+	// and never more than twice that unless a single row is. No change gives no chunk. It ends early when yield
+	// returns false. Chunks are self-contained and belong to yield.
+	Encode(since id.Time, full bool, size int, yield func(chunk []byte, rows int64) bool)
+	// Decode applies a chunk, in the order in which Encode gave them; the rows then count as changed at time at.
+	Decode(chunk []byte, at id.Time) error
+	// Forget says that no Encode will ask for changes up to the time.
+	Forget(upTo id.Time)
+}
+
+// Delta is what one batch changes of a State, and whatever else typed code wants to find again when the same dataset is
+// read again in the same attempt. Immutable once it is returned.
+type Delta interface {
+	// Len is the number of rows that it changes, adds or removes.
+	Len() int
+}
+
 // Rows is an opaque typed container: a bucket or a result. It is immutable once returned. Encode appends the encoding;
 // it is called only when the rows leave the process.
 type Rows interface {
@@ -91,11 +127,18 @@ type Task interface {
 	Block(s id.Stream, at id.Time, part int) []byte
 	// Buckets yields what every map task of the shuffle made for the reducer, in the order of map partitions.
 	Buckets(s ShuffleID, reducer int) iter.Seq[Chunk]
+	// Part gives the part'th part of what the direct stream s was planned to read at time at.
+	Part(s id.Stream, at id.Time, part int) connector.Part
+	// State gives a partition of d's keyed state at d.Base() and what d's time changes of it. advance makes the delta
+	// from the state, which it must not change; it is called unless a task of the same attempt has made the delta here
+	// before. Both are valid and unchanging until the task ends.
+	State(d Stateful, part int, advance func(base State) Delta) (State, Delta)
 	// Fail ends the task with err: it panics with a value that only the task's boundary recovers.
 	Fail(err error)
 }
 
-// Sources tells how many blocks the ledger allocated to an input stream at a time: shapes only, never bytes.
+// Sources tells how many blocks, or parts of a direct source, the ledger allocated to an input stream at a time: shapes
+// only, never bytes.
 type Sources interface {
 	Partitions(s id.Stream, at id.Time) int
 }
@@ -136,6 +179,11 @@ type Inlet interface {
 	Pushes() <-chan connector.Push
 }
 
+// Direct is the planning side of a connector.DirectSource.
+type Direct interface {
+	Plan(ctx context.Context, r connector.PlanRequest) (connector.Plan, error)
+}
+
 // App is one graph, built in this process from (name, parameters, batch interval, partitions). Its methods may be
 // called concurrently.
 type App interface {
@@ -146,6 +194,8 @@ type App interface {
 	Outputs() []Output
 	// Receiver gives the receiver of an input stream; ok is false for a stream that has none.
 	Receiver(s id.Stream) (r Receiver, ok bool)
+	// Direct gives the direct source of an input stream; ok is false for a stream that has none.
+	Direct(s id.Stream) (d Direct, ok bool)
 	// Forget drops what is remembered of batches before the time.
 	Forget(before id.Time)
 	// Blame finds the operator and the file:line of user code among stack frames of a panic; "" where there is none.

@@ -40,13 +40,23 @@ type Output struct {
 	At       string    `json:"-"`
 }
 
-// Plan is a whole graph. Streams, Inputs and Outputs are in the order of construction.
+// State is a stream with keyed state: its partitions carry rows from each of its times to the next.
+type State struct {
+	Stream     id.Stream `json:"stream"`
+	SlideMS    int64     `json:"slide_ms"`   // between two of its times
+	Partitions int       `json:"partitions"` // fixed for the application's life
+}
+
+// Plan is a whole graph. Streams, Inputs, States and Outputs are in the order of construction.
 type Plan struct {
-	BatchMS    int64    `json:"batch_ms"`
-	RememberMS int64    `json:"remember_ms"` // how long a later batch may need a batch's input, at least one interval
-	Streams    []Stream `json:"streams"`
-	Inputs     []Input  `json:"inputs"`
-	Outputs    []Output `json:"outputs"`
+	BatchMS    int64 `json:"batch_ms"`
+	RememberMS int64 `json:"remember_ms"` // how long a later batch may need a batch's input, at least one interval
+	// CheckpointMS is how often keyed state is checkpointed, a multiple of BatchMS; 0 without States.
+	CheckpointMS int64    `json:"checkpoint_ms,omitempty"`
+	Streams      []Stream `json:"streams"`
+	Inputs       []Input  `json:"inputs"`
+	States       []State  `json:"states,omitempty"`
+	Outputs      []Output `json:"outputs"`
 }
 
 // Fingerprint identifies the structure, types and operator names of the graph: 32 hexadecimal digits. Executors that

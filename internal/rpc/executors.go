@@ -249,6 +249,14 @@ func (e *Executors) Put(ctx context.Context, to job.Peer, b job.BlockData) error
 	})
 }
 
+// States lists what keyed state an executor holds.
+func (e *Executors) States(ctx context.Context, to job.Peer, app id.App) ([]job.Held, error) {
+	if own, ok := e.own(to); ok {
+		return own.States(ctx, app)
+	}
+	return nil, errors.New("keyed state is not asked for over gRPC yet")
+}
+
 // Get reads a block of the peer.
 func (e *Executors) Get(ctx context.Context, to job.Peer, b id.Block) (job.BlockData, error) {
 	if own, ok := e.own(to); ok {

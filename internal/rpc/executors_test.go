@@ -46,6 +46,8 @@ func (e *fakeExecutor) Put(_ context.Context, b job.BlockData) error {
 	return e.put
 }
 
+func (e *fakeExecutor) States(context.Context, id.App) ([]job.Held, error) { return nil, nil }
+
 func (e *fakeExecutor) Get(_ context.Context, b id.Block) (job.BlockData, error) {
 	d, ok := e.blocks[b]
 	if !ok {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/id"
 )
@@ -100,6 +101,14 @@ func (t *task) Block(s id.Stream, at id.Time, part int) []byte {
 		t.Fail(fmt.Errorf("no block %d of stream %d at %d", part, s, at))
 	}
 	return b
+}
+
+func (t *task) Part(id.Stream, id.Time, int) connector.Part {
+	panic("lineagetest: no direct streams yet")
+}
+
+func (t *task) State(dataset.Stateful, int, func(dataset.State) dataset.Delta) (dataset.State, dataset.Delta) {
+	panic("lineagetest: no state yet")
 }
 
 func (t *task) Buckets(s dataset.ShuffleID, reducer int) iter.Seq[dataset.Chunk] {

@@ -1,0 +1,67 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+)
+
+// A DirectSource is read by the tasks of a batch themselves, without a receiver: what belongs to a batch is planned
+// first and committed in the ledger, then read as often as the batch runs. So every record is in exactly one batch
+// (Spark: DirectKafkaInputDStream, FileInputDStream).
+//
+// Protocol: Plan runs on the executor that coordinates the application, one call at a time, before each batch; what it
+// gives counts only when the ledger has taken it, so it must change nothing. Read runs on any executor, several parts
+// at a time, and again after failures. The value is built anew in every process from the application's parameters and
+// holds nothing that is not in them.
+type DirectSource[T any] interface {
+	// Plan says what the next batch reads. An empty plan is a batch without records. After an error the batch has none
+	// either, and the error is shown.
+	Plan(ctx context.Context, r PlanRequest) (Plan, error)
+	// Read yields the records of a part in an order that is always the same, until yield returns false. A part that
+	// cannot be read as it was planned is an error with ErrMissing in its chain: the batch waits for it to come back.
+	// Any other error counts as a try of the task.
+	Read(ctx context.Context, p Part, yield func(T) bool) error
+}
+
+// ErrMissing says that planned input is not there, or not as it was planned.
+var ErrMissing = errors.New("planned input is missing")
+
+const (
+	// MaxPlanBytes bounds a plan's encoded size; MaxPlanParts its parts. What is beyond goes into the next batch.
+	MaxPlanBytes = 256 << 10
+	MaxPlanParts = 4096
+	// MaxMark bounds Plan.Mark in bytes.
+	MaxMark = 1024
+)
+
+// PlanRequest says for which batch to plan, and from where.
+type PlanRequest struct {
+	Time     time.Time     // batch time, UTC
+	Interval time.Duration // batch interval
+	// Position is the highest position of a partition of the source that a batch has taken, 0 for none.
+	Position func(partition string) uint64
+	// Positions lists every partition with a position.
+	Positions iter.Seq2[string, uint64]
+	MaxParts  int   // at most this many parts, at most MaxPlanParts
+	MaxBytes  int64 // the parts' Bytes together should not be more, except for a single larger part
+}
+
+// Plan is what one batch reads of a source. Its encoded size is bounded by MaxPlanBytes.
+type Plan struct {
+	Parts []Part // partition i of the batch's dataset is Parts[i]
+	// Forget names partitions that the source will never offer again: their positions need not be kept.
+	Forget []string
+	// Mark tells people how far this plan is, in the source's own words: when the batch is cleaned, everything up to it
+	// may be removed from the source. At most MaxMark bytes; "" says nothing.
+	Mark string
+}
+
+// Part is what one task reads.
+type Part struct {
+	Data    []byte  // what Read must know; the engine does not look at it
+	Records int64   // that it holds
+	Bytes   int64   // that it holds, for placing and limits
+	Ranges  []Range // the positions that it covers: each starts where the last plan that was taken ended, plus one
+}
