@@ -105,6 +105,7 @@ func (s *State) Drop(app id.App) {
 		return
 	}
 	s.remove(app, 1, q.Added)
+	s.moves.Delete(app)
 	dropWhile(s.spans, &Span{App: app, Time: minMS}, func(v *Span) bool { return v.App == app })
 	dropWhile(s.instances, &Instance{App: app, Stream: minStream}, func(v *Instance) bool { return v.App == app })
 	dropWhile(s.positions, &Position{App: app, Stream: minStream}, func(v *Position) bool { return v.App == app })

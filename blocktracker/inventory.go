@@ -97,6 +97,7 @@ func (s *State) restore(b *Block, stores []id.Store) {
 	n := *b
 	n.Stores = stores
 	s.putBlock(&n)
+	s.moves.Set(b.ID.App, s.Moves(b.ID.App)+1)
 }
 
 func (s *State) forgetNamed(session id.Session) {

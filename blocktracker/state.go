@@ -21,6 +21,7 @@ type State struct {
 	ages      *btree.BTreeG[*Position] // the same, by application, stream, UsedMS, partition
 	tallies   *btree.BTreeG[tally]
 	named     *btree.BTreeG[Named]
+	moves     *btree.Map[id.App, uint64] // changes of stores since this State was made or restored
 }
 
 // tally counts the positions of a stream.
@@ -44,6 +45,7 @@ func NewState() *State {
 			return cmp.Or(cmp.Compare(a.app, b.app), cmp.Compare(a.stream, b.stream))
 		}),
 		named: tree(compareNamed),
+		moves: btree.NewMap[id.App, uint64](0),
 	}
 }
 
@@ -63,6 +65,7 @@ func (s *State) Copy() *State {
 		ages:      s.ages.Copy(),
 		tallies:   s.tallies.Copy(),
 		named:     s.named.Copy(),
+		moves:     s.moves.Copy(),
 	}
 }
 
@@ -122,6 +125,13 @@ func (s *State) Instances(app id.App) iter.Seq[*Instance] {
 
 // AllInstances lists the instances of all applications in order.
 func (s *State) AllInstances() iter.Seq[*Instance] { return s.instances.Scan }
+
+// Moves counts how often the stores of a block of the application have changed. It is for who has looked at them to know
+// whether to look again: it is no part of the ledger, is in no snapshot and differs from node to node.
+func (s *State) Moves(app id.App) uint64 {
+	n, _ := s.moves.Get(app)
+	return n
+}
 
 // Block gives a block that is not cleaned.
 func (s *State) Block(n id.Block) (*Block, bool) { return s.blocks.Get(&Block{ID: n}) }

@@ -33,6 +33,7 @@ type InputStream struct {
 	Receiver  bool
 	Pushed    bool
 	Preferred string
+	Rate      int64 // records per second that its receiver takes in at most, 0 for no limit
 }
 
 // StateStream is a stream with keyed state as submitted: its partitions carry rows from each of its times to the next.

@@ -16,7 +16,10 @@ type BlocksAllocated struct {
 	Last     bool // the application is draining: no block is added and no batch allocated after this
 	// Direct is what batch From reads of direct streams (rule 12): taken as a whole or not at all.
 	Direct []StreamPlan
-	NowMS  int64
+	// Unplanned says why batch From reads nothing new of the application's direct streams although it was due to: for
+	// people to see. "" where it does not, and while the reason is the one that was given before.
+	Unplanned string
+	NowMS     int64
 }
 
 // StreamPlan is what one batch reads of one direct stream.

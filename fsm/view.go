@@ -33,6 +33,7 @@ type Viewer interface {
 	Batches(a id.App, after id.Time) iter.Seq[*Batch] // kept ones with a later time, in order
 	Attempt(id.App, id.Time) id.Attempt               // the newest right to run the batch, 0 for none
 	Input(id.App, id.Time, id.Stream) []*blocktracker.Block
+	StoresVersion(id.App) uint64 // rises with every change of the stores of the application's blocks
 	Queued(id.App, id.Stream) iter.Seq[*blocktracker.Block]
 	Cleanable(a id.App, upTo id.Time) bool                    // a batch up to there has blocks that are not cleaned
 	Direct(id.App, id.Time, id.Stream) (connector.Plan, bool) // what a batch was planned to read of a direct stream
@@ -168,6 +169,10 @@ func (v View) Attempt(n id.App, t id.Time) id.Attempt {
 func (v View) Input(a id.App, t id.Time, s id.Stream) []*blocktracker.Block {
 	return v.state().blocks.Input(a, t, s)
 }
+
+// StoresVersion rises with every change of the stores of a block of the application. Compare only what one node gave
+// without a restart in between.
+func (v View) StoresVersion(a id.App) uint64 { return v.state().blocks.Moves(a) }
 
 // Queued lists the blocks of a stream that wait for a batch.
 func (v View) Queued(a id.App, s id.Stream) iter.Seq[*blocktracker.Block] {

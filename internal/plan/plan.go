@@ -30,6 +30,7 @@ type Input struct {
 	Receiver  bool      `json:"receiver"`         // fed by a receiver; else read directly
 	Pushed    bool      `json:"pushed,omitempty"` // takes what clients push through the API
 	Preferred string    `json:"-"`                // node name that the receiver would best run on, or ""
+	MaxRate   int64     `json:"-"`                // records per second that the receiver takes in at most, 0 for no limit
 }
 
 // Output is an output operation.
