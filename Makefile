@@ -5,6 +5,7 @@ PKGS      ?= ./...
 FUZZTIME  ?= 10s
 BENCH     ?= .
 DEMOFLAGS ?=
+BENCHFLAGS ?=
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -13,7 +14,7 @@ LDFLAGS := -s -w -X github.com/raftstream/raftstream/cli.version=$(VERSION) -X g
 # Tools are pinned in a module of their own, so that the main module's graph stays that of the product.
 TOOL := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build demo test race lint bench fuzz generate generate-check clean check
+.PHONY: build demo test race lint bench microbench fuzz generate generate-check clean check
 
 build: ## bin/raftstream, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/raftstream ./cmd/node
@@ -32,7 +33,10 @@ lint: generate-check ## format, vet, staticcheck, generated code
 	$(GO) vet $(PKGS)
 	$(TOOL) staticcheck $(PKGS)
 
-bench: ## benchmarks, BENCH selects
+bench: build ## what we promise, measured, as a table in Markdown; some minutes, BENCHFLAGS='-only start,commit' for less
+	$(GO) run ./bench -node bin/raftstream $(BENCHFLAGS)
+
+microbench: ## benchmarks of the packages, BENCH selects
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
 
 fuzz: ## every fuzz target for FUZZTIME
