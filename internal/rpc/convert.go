@@ -141,11 +141,3 @@ func blockOf(b *clusterpb.Block) job.Block {
 		ID: blockIDOf(b.GetId()), Records: b.GetRecords(), Bytes: b.GetBytes(), CRC: b.GetCrc(), Stores: storesOf(b.GetStores()),
 	}
 }
-
-func inputToPB(i job.Input) *clusterpb.Input {
-	return &clusterpb.Input{Stream: int32(i.Stream), Time: int64(i.Time), Blocks: each(i.Blocks, blockToPB)}
-}
-
-func inputOf(i *clusterpb.Input) job.Input {
-	return job.Input{Stream: id.Stream(i.GetStream()), Time: id.Time(i.GetTime()), Blocks: each(i.GetBlocks(), blockOf)}
-}

@@ -59,6 +59,22 @@ func requestToPB(r job.ToDriver) (*clusterpb.Request, error) {
 		}}}, nil
 	case *job.BatchReport:
 		return &clusterpb.Request{Body: &clusterpb.Request_Batch{Batch: batchReportToPB(r)}}, nil
+	case *job.BlocksCopied:
+		return &clusterpb.Request{Body: &clusterpb.Request_BlocksCopied{BlocksCopied: &clusterpb.BlocksCopied{
+			Blocks: each(r.Blocks, blockIDToPB),
+		}}}, nil
+	case *job.CheckpointReport:
+		return &clusterpb.Request{Body: &clusterpb.Request_Checkpoint{Checkpoint: checkpointReportToPB(r)}}, nil
+	case *job.HistoryRequest:
+		return &clusterpb.Request{Body: &clusterpb.Request_History{History: &clusterpb.HistoryRequest{
+			App: uint64(r.App), Before: int64(r.Before), From: int64(r.From),
+		}}}, nil
+	case *job.PositionsRequest:
+		return &clusterpb.Request{Body: &clusterpb.Request_Positions{Positions: &clusterpb.PositionsRequest{
+			App: uint64(r.App), Stream: int32(r.Stream),
+		}}}, nil
+	case *job.SourcesPlanned:
+		return &clusterpb.Request{Body: &clusterpb.Request_SourcesPlanned{SourcesPlanned: sourcesPlannedToPB(r)}}, nil
 	}
 	return nil, fmt.Errorf("request %T: %w", r, errUnknownMessage)
 }
@@ -88,6 +104,17 @@ func requestOf(r *clusterpb.Request) (job.ToDriver, error) {
 		return &job.Inventory{Blocks: each(m.GetBlocks(), blockIDOf), First: m.GetFirst(), Last: m.GetLast()}, nil
 	case *clusterpb.Request_Batch:
 		return batchReportOf(b.Batch), nil
+	case *clusterpb.Request_BlocksCopied:
+		return &job.BlocksCopied{Blocks: each(b.BlocksCopied.GetBlocks(), blockIDOf)}, nil
+	case *clusterpb.Request_Checkpoint:
+		return checkpointReportOf(b.Checkpoint), nil
+	case *clusterpb.Request_History:
+		m := b.History
+		return &job.HistoryRequest{App: id.App(m.GetApp()), Before: id.Time(m.GetBefore()), From: id.Time(m.GetFrom())}, nil
+	case *clusterpb.Request_Positions:
+		return &job.PositionsRequest{App: id.App(b.Positions.GetApp()), Stream: id.Stream(b.Positions.GetStream())}, nil
+	case *clusterpb.Request_SourcesPlanned:
+		return sourcesPlannedOf(b.SourcesPlanned), nil
 	}
 	return nil, fmt.Errorf("request: %w", errUnknownMessage)
 }
@@ -110,6 +137,7 @@ func batchReportToPB(r *job.BatchReport) *clusterpb.BatchReport {
 	return &clusterpb.BatchReport{
 		App: uint64(r.App), Time: int64(r.Time), Authority: authorityToPB(r.Authority), StartedMs: r.StartedMS, EndedMs: r.EndedMS,
 		Records: r.Records, Tries: int64(r.Tries), Error: text(r.Error), Lost: r.Lost,
+		LostBlocks: each(r.LostBlocks, blockIDToPB),
 	}
 }
 
@@ -117,6 +145,7 @@ func batchReportOf(r *clusterpb.BatchReport) *job.BatchReport {
 	return &job.BatchReport{
 		App: id.App(r.GetApp()), Time: id.Time(r.GetTime()), Authority: authorityOf(r.GetAuthority()), StartedMS: r.GetStartedMs(),
 		EndedMS: r.GetEndedMs(), Records: r.GetRecords(), Tries: int(r.GetTries()), Error: r.GetError(), Lost: r.GetLost(),
+		LostBlocks: each(r.GetLostBlocks(), blockIDOf),
 	}
 }
 
@@ -126,7 +155,7 @@ func replyToPB(r job.Reply) *clusterpb.Reply {
 		Blocks: each(r.Blocks, func(b job.BlockReply) *clusterpb.BlockReply {
 			return &clusterpb.BlockReply{Outcome: uint32(b.Outcome), Index: b.Index, Reason: text(b.Reason)}
 		}),
-		Positions: each(r.Positions, rangeToPB), Delete: each(r.Delete, blockIDToPB),
+		Positions: each(r.Positions, rangeToPB), Delete: each(r.Delete, blockIDToPB), History: historyToPB(r.History),
 	}
 }
 
@@ -136,83 +165,6 @@ func replyOf(r *clusterpb.Reply) job.Reply {
 		Blocks: each(r.GetBlocks(), func(b *clusterpb.BlockReply) job.BlockReply {
 			return job.BlockReply{Outcome: small[job.Outcome](b.GetOutcome()), Index: b.GetIndex(), Reason: b.GetReason()}
 		}),
-		Positions: each(r.GetPositions(), rangeOf), Delete: each(r.GetDelete(), blockIDOf),
-	}
-}
-
-func orderToPB(o job.ToExecutor) (*clusterpb.Order, error) {
-	switch o := o.(type) {
-	case *job.Peers:
-		return &clusterpb.Order{Body: &clusterpb.Order_Peers{Peers: &clusterpb.Peers{
-			Index: o.Index, Peers: each(o.Peers, peerToPB),
-		}}}, nil
-	case *job.StartReceiver:
-		return &clusterpb.Order{Body: &clusterpb.Order_StartReceiver{StartReceiver: &clusterpb.StartReceiver{
-			Epoch: uint64(o.Epoch), App: appToPB(o.App), Stream: int32(o.Stream), Instance: uint64(o.Instance),
-		}}}, nil
-	case *job.StopReceiver:
-		return &clusterpb.Order{Body: &clusterpb.Order_StopReceiver{StopReceiver: &clusterpb.StopReceiver{
-			Epoch: uint64(o.Epoch), App: uint64(o.App), Stream: int32(o.Stream), Instance: uint64(o.Instance), Discard: o.Discard,
-		}}}, nil
-	case *job.Batch:
-		return &clusterpb.Order{Body: &clusterpb.Order_Batch{Batch: &clusterpb.Batch{
-			Authority: authorityToPB(o.Authority), App: appToPB(o.App), Time: int64(o.Time), Inputs: each(o.Inputs, inputToPB),
-			AcceptLoss: o.AcceptLoss,
-		}}}, nil
-	case *job.Progress:
-		return &clusterpb.Order{Body: &clusterpb.Order_Progress{Progress: progressToPB(o)}}, nil
-	}
-	return nil, fmt.Errorf("order %T: %w", o, errUnknownMessage)
-}
-
-func orderOf(o *clusterpb.Order) (job.ToExecutor, error) {
-	switch b := o.GetBody().(type) {
-	case *clusterpb.Order_Peers:
-		return &job.Peers{Index: b.Peers.GetIndex(), Peers: each(b.Peers.GetPeers(), peerOf)}, nil
-	case *clusterpb.Order_StartReceiver:
-		m := b.StartReceiver
-		return &job.StartReceiver{
-			Epoch: id.Epoch(m.GetEpoch()), App: appOf(m.GetApp()), Stream: id.Stream(m.GetStream()),
-			Instance: id.Instance(m.GetInstance()),
-		}, nil
-	case *clusterpb.Order_StopReceiver:
-		m := b.StopReceiver
-		return &job.StopReceiver{
-			Epoch: id.Epoch(m.GetEpoch()), App: id.App(m.GetApp()), Stream: id.Stream(m.GetStream()),
-			Instance: id.Instance(m.GetInstance()), Discard: m.GetDiscard(),
-		}, nil
-	case *clusterpb.Order_Batch:
-		m := b.Batch
-		return &job.Batch{
-			Authority: authorityOf(m.GetAuthority()), App: appOf(m.GetApp()), Time: id.Time(m.GetTime()),
-			Inputs: each(m.GetInputs(), inputOf), AcceptLoss: m.GetAcceptLoss(),
-		}, nil
-	case *clusterpb.Order_Progress:
-		return progressOf(b.Progress), nil
-	}
-	return nil, fmt.Errorf("order: %w", errUnknownMessage)
-}
-
-func progressToPB(p *job.Progress) *clusterpb.Progress {
-	return &clusterpb.Progress{
-		Epoch: uint64(p.Epoch), App: uint64(p.App), Completed: int64(p.Completed), Cleaned: int64(p.Cleaned), Ended: p.Ended,
-		Instances: each(p.Instances, func(i job.InstanceProgress) *clusterpb.InstanceProgress {
-			return &clusterpb.InstanceProgress{
-				Stream: int32(i.Stream), Instance: uint64(i.Instance), Cleaned: i.Cleaned, Last: i.Last, Closed: i.Closed,
-			}
-		}),
-	}
-}
-
-func progressOf(p *clusterpb.Progress) *job.Progress {
-	return &job.Progress{
-		Epoch: id.Epoch(p.GetEpoch()), App: id.App(p.GetApp()), Completed: id.Time(p.GetCompleted()), Cleaned: id.Time(p.GetCleaned()),
-		Ended: p.GetEnded(),
-		Instances: each(p.GetInstances(), func(i *clusterpb.InstanceProgress) job.InstanceProgress {
-			return job.InstanceProgress{
-				Stream: id.Stream(i.GetStream()), Instance: id.Instance(i.GetInstance()), Cleaned: i.GetCleaned(), Last: i.GetLast(),
-				Closed: i.GetClosed(),
-			}
-		}),
+		Positions: each(r.GetPositions(), rangeOf), Delete: each(r.GetDelete(), blockIDOf), History: historyOf(r.GetHistory()),
 	}
 }

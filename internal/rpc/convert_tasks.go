@@ -11,6 +11,7 @@ func launchToPB(l *job.Launch) *clusterpb.LaunchRequest {
 		Authority: authorityToPB(l.Authority), App: appToPB(l.App), Time: int64(l.Time), Kind: uint32(l.Kind),
 		Dataset: datasetToPB(l.Dataset), Shuffle: shuffleToPB(l.Shuffle), Output: int64(l.Output), Parts: int64s(l.Parts),
 		Try: int64(l.Try), Inputs: each(l.Inputs, inputToPB), Lineage: l.Lineage,
+		Root: datasetToPB(l.Root), States: each(l.States, stateBaseToPB), Checkpoint: checkpointOrderToPB(l.Checkpoint),
 		MapOutputs: each(l.MapOutputs, func(m job.MapOutput) *clusterpb.MapOutput {
 			return &clusterpb.MapOutput{
 				Shuffle: shuffleToPB(m.Shuffle), Holders: each(m.Holders, func(s id.Session) uint64 { return uint64(s) }),
@@ -24,6 +25,7 @@ func launchOf(l *clusterpb.LaunchRequest) *job.Launch {
 		Authority: authorityOf(l.GetAuthority()), App: appOf(l.GetApp()), Time: id.Time(l.GetTime()), Kind: small[job.Kind](l.GetKind()),
 		Dataset: datasetOf(l.GetDataset()), Shuffle: shuffleOf(l.GetShuffle()), Output: int(l.GetOutput()), Parts: intsOf(l.GetParts()),
 		Try: int(l.GetTry()), Inputs: each(l.GetInputs(), inputOf), Lineage: l.GetLineage(),
+		Root: datasetOf(l.GetRoot()), States: each(l.GetStates(), stateBaseOf), Checkpoint: checkpointOrderOf(l.GetCheckpoint()),
 		MapOutputs: each(l.GetMapOutputs(), func(m *clusterpb.MapOutput) job.MapOutput {
 			return job.MapOutput{
 				Shuffle: shuffleOf(m.GetShuffle()), Holders: each(m.GetHolders(), func(s uint64) id.Session { return id.Session(s) }),
@@ -34,13 +36,17 @@ func launchOf(l *clusterpb.LaunchRequest) *job.Launch {
 
 func resultToPB(r *job.LaunchResult) *clusterpb.LaunchReply {
 	return &clusterpb.LaunchReply{Tasks: each(r.Tasks, func(t job.TaskResult) *clusterpb.TaskResult {
-		return &clusterpb.TaskResult{Part: int64(t.Part), Receipt: t.Receipt, Error: taskErrorToPB(t.Err)}
+		return &clusterpb.TaskResult{
+			Part: int64(t.Part), Receipt: t.Receipt, Pieces: each(t.Pieces, pieceToPB), Error: taskErrorToPB(t.Err),
+		}
 	})}
 }
 
 func resultOf(r *clusterpb.LaunchReply) *job.LaunchResult {
 	return &job.LaunchResult{Tasks: each(r.GetTasks(), func(t *clusterpb.TaskResult) job.TaskResult {
-		return job.TaskResult{Part: int(t.GetPart()), Receipt: t.GetReceipt(), Err: taskErrorOf(t.GetError())}
+		return job.TaskResult{
+			Part: int(t.GetPart()), Receipt: t.GetReceipt(), Pieces: each(t.GetPieces(), pieceOf), Err: taskErrorOf(t.GetError()),
+		}
 	})}
 }
 
@@ -51,6 +57,7 @@ func taskErrorToPB(e *job.TaskError) *clusterpb.TaskError {
 	return &clusterpb.TaskError{
 		Fault: uint32(e.Fault), Text: text(e.Text), Operator: text(e.Operator), At: text(e.At), Shuffle: shuffleToPB(e.Shuffle),
 		MapParts: int64s(e.MapParts), Holder: uint64(e.Holder), Block: blockIDToPB(e.Block),
+		Stream: int32(e.Stream), Part: int64(e.Part),
 	}
 }
 
@@ -61,6 +68,7 @@ func taskErrorOf(e *clusterpb.TaskError) *job.TaskError {
 	return &job.TaskError{
 		Fault: small[job.Fault](e.GetFault()), Text: e.GetText(), Operator: e.GetOperator(), At: e.GetAt(), Shuffle: shuffleOf(e.GetShuffle()),
 		MapParts: intsOf(e.GetMapParts()), Holder: id.Session(e.GetHolder()), Block: blockIDOf(e.GetBlock()),
+		Stream: id.Stream(e.GetStream()), Part: int(e.GetPart()),
 	}
 }
 

@@ -85,6 +85,7 @@ func TestStructsCrossUnchanged(t *testing.T) {
 	same(t, func(r job.LaunchResult) job.LaunchResult { return *resultOf(across(t, resultToPB(&r))) })
 	same(t, func(e job.TaskError) job.TaskError { return *taskErrorOf(across(t, taskErrorToPB(&e))) })
 	same(t, func(f job.Fetch) job.Fetch { return *fetchOf(across(t, fetchToPB(&f))) })
+	same(t, func(h job.Held) job.Held { return heldOf(across(t, heldToPB(h))) })
 	same(t, func(b job.BlockData) job.BlockData { return blockDataOf(across(t, blockDataToPB(b))) })
 }
 
@@ -110,6 +111,11 @@ func TestRequestsCrossUnchanged(t *testing.T) {
 	request[job.ReceiverFailed](t)
 	request[job.Inventory](t)
 	request[job.BatchReport](t)
+	request[job.CheckpointReport](t)
+	request[job.HistoryRequest](t)
+	request[job.PositionsRequest](t)
+	request[job.SourcesPlanned](t)
+	request[job.BlocksCopied](t)
 }
 
 func order[T any](t *testing.T) {
@@ -133,6 +139,9 @@ func TestOrdersCrossUnchanged(t *testing.T) {
 	order[job.StopReceiver](t)
 	order[job.Batch](t)
 	order[job.Progress](t)
+	order[job.SetRate](t)
+	order[job.PlanSources](t)
+	order[job.CopyBlocks](t)
 }
 
 func TestUnknownMessagesAreErrors(t *testing.T) {

@@ -97,3 +97,15 @@ func (s *Server) Get(ctx context.Context, r *clusterpb.GetRequest) (*clusterpb.B
 	}
 	return blockDataToPB(b), nil
 }
+
+// States lists the keyed state that this node's executor holds.
+func (s *Server) States(ctx context.Context, r *clusterpb.StatesRequest) (*clusterpb.StatesReply, error) {
+	if err := s.executor(ctx); err != nil {
+		return nil, err
+	}
+	held, err := s.cfg.Executor.States(ctx, id.App(r.GetApp()))
+	if err != nil {
+		return nil, faultToStatus(err)
+	}
+	return &clusterpb.StatesReply{States: each(held, heldToPB)}, nil
+}

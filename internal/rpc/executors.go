@@ -254,7 +254,15 @@ func (e *Executors) States(ctx context.Context, to job.Peer, app id.App) ([]job.
 	if own, ok := e.own(to); ok {
 		return own.States(ctx, app)
 	}
-	return nil, errors.New("keyed state is not asked for over gRPC yet")
+	var held []job.Held
+	err := e.call(ctx, to, "states", func(ctx context.Context, c clusterpb.ClusterClient) error {
+		m, err := c.States(ctx, &clusterpb.StatesRequest{App: uint64(app)})
+		if err == nil {
+			held = each(m.GetStates(), heldOf)
+		}
+		return err
+	})
+	return held, err
 }
 
 // Get reads a block of the peer.

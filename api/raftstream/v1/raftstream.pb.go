@@ -193,6 +193,57 @@ func (ReceiverState) EnumDescriptor() ([]byte, []int) {
 	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{2}
 }
 
+type ReceiverKind int32
+
+const (
+	ReceiverKind_RECEIVER_KIND_UNSPECIFIED ReceiverKind = 0
+	// A receiver that runs on one executor feeds the stream.
+	ReceiverKind_RECEIVER_KIND_RECEIVER ReceiverKind = 1
+	// The tasks of each batch read what was planned for it. State, node and addr are those of the coordinator, who plans.
+	ReceiverKind_RECEIVER_KIND_DIRECT ReceiverKind = 2
+)
+
+// Enum value maps for ReceiverKind.
+var (
+	ReceiverKind_name = map[int32]string{
+		0: "RECEIVER_KIND_UNSPECIFIED",
+		1: "RECEIVER_KIND_RECEIVER",
+		2: "RECEIVER_KIND_DIRECT",
+	}
+	ReceiverKind_value = map[string]int32{
+		"RECEIVER_KIND_UNSPECIFIED": 0,
+		"RECEIVER_KIND_RECEIVER":    1,
+		"RECEIVER_KIND_DIRECT":      2,
+	}
+)
+
+func (x ReceiverKind) Enum() *ReceiverKind {
+	p := new(ReceiverKind)
+	*p = x
+	return p
+}
+
+func (x ReceiverKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReceiverKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_raftstream_v1_raftstream_proto_enumTypes[3].Descriptor()
+}
+
+func (ReceiverKind) Type() protoreflect.EnumType {
+	return &file_raftstream_v1_raftstream_proto_enumTypes[3]
+}
+
+func (x ReceiverKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReceiverKind.Descriptor instead.
+func (ReceiverKind) EnumDescriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{3}
+}
+
 type MemberStatus int32
 
 const (
@@ -229,11 +280,11 @@ func (x MemberStatus) String() string {
 }
 
 func (MemberStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_raftstream_v1_raftstream_proto_enumTypes[3].Descriptor()
+	return file_raftstream_v1_raftstream_proto_enumTypes[4].Descriptor()
 }
 
 func (MemberStatus) Type() protoreflect.EnumType {
-	return &file_raftstream_v1_raftstream_proto_enumTypes[3]
+	return &file_raftstream_v1_raftstream_proto_enumTypes[4]
 }
 
 func (x MemberStatus) Number() protoreflect.EnumNumber {
@@ -242,7 +293,7 @@ func (x MemberStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MemberStatus.Descriptor instead.
 func (MemberStatus) EnumDescriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{3}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{4}
 }
 
 type RaftRole int32
@@ -281,11 +332,11 @@ func (x RaftRole) String() string {
 }
 
 func (RaftRole) Descriptor() protoreflect.EnumDescriptor {
-	return file_raftstream_v1_raftstream_proto_enumTypes[4].Descriptor()
+	return file_raftstream_v1_raftstream_proto_enumTypes[5].Descriptor()
 }
 
 func (RaftRole) Type() protoreflect.EnumType {
-	return &file_raftstream_v1_raftstream_proto_enumTypes[4]
+	return &file_raftstream_v1_raftstream_proto_enumTypes[5]
 }
 
 func (x RaftRole) Number() protoreflect.EnumNumber {
@@ -294,7 +345,7 @@ func (x RaftRole) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RaftRole.Descriptor instead.
 func (RaftRole) EnumDescriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{4}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{5}
 }
 
 type Problem_Kind int32
@@ -364,11 +415,11 @@ func (x Problem_Kind) String() string {
 }
 
 func (Problem_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_raftstream_v1_raftstream_proto_enumTypes[5].Descriptor()
+	return file_raftstream_v1_raftstream_proto_enumTypes[6].Descriptor()
 }
 
 func (Problem_Kind) Type() protoreflect.EnumType {
-	return &file_raftstream_v1_raftstream_proto_enumTypes[5]
+	return &file_raftstream_v1_raftstream_proto_enumTypes[6]
 }
 
 func (x Problem_Kind) Number() protoreflect.EnumNumber {
@@ -377,7 +428,7 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{29, 0}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{36, 0}
 }
 
 type SubmitRequest struct {
@@ -1043,9 +1094,15 @@ type App struct {
 	// Why it failed.
 	Error string `protobuf:"bytes,22,opt,name=error,proto3" json:"error,omitempty"`
 	// Raft index of the last resumption, 0 for none.
-	ResumedIndex  uint64 `protobuf:"varint,23,opt,name=resumed_index,json=resumedIndex,proto3" json:"resumed_index,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ResumedIndex uint64 `protobuf:"varint,23,opt,name=resumed_index,json=resumedIndex,proto3" json:"resumed_index,omitempty"`
+	// Batch time of the committed checkpoint of keyed state, 0 for none, and the bytes of its whole chain.
+	CheckpointTimeMs int64 `protobuf:"varint,24,opt,name=checkpoint_time_ms,json=checkpointTimeMs,proto3" json:"checkpoint_time_ms,omitempty"`
+	CheckpointBytes  int64 `protobuf:"varint,25,opt,name=checkpoint_bytes,json=checkpointBytes,proto3" json:"checkpoint_bytes,omitempty"`
+	// Blocks and pieces of the checkpoint with fewer copies, on executors that are there, than they should have. GetApp
+	// counts them; ListApps does not.
+	UnderReplicated int64 `protobuf:"varint,26,opt,name=under_replicated,json=underReplicated,proto3" json:"under_replicated,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
@@ -1235,6 +1292,27 @@ func (x *App) GetError() string {
 func (x *App) GetResumedIndex() uint64 {
 	if x != nil {
 		return x.ResumedIndex
+	}
+	return 0
+}
+
+func (x *App) GetCheckpointTimeMs() int64 {
+	if x != nil {
+		return x.CheckpointTimeMs
+	}
+	return 0
+}
+
+func (x *App) GetCheckpointBytes() int64 {
+	if x != nil {
+		return x.CheckpointBytes
+	}
+	return 0
+}
+
+func (x *App) GetUnderReplicated() int64 {
+	if x != nil {
+		return x.UnderReplicated
 	}
 	return 0
 }
@@ -1586,10 +1664,18 @@ type Receiver struct {
 	Node string `protobuf:"bytes,7,opt,name=node,proto3" json:"node,omitempty"`
 	Addr string `protobuf:"bytes,8,opt,name=addr,proto3" json:"addr,omitempty"`
 	// When the state changed last.
-	SinceMs       int64  `protobuf:"varint,9,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
-	LastError     string `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	ErrorMs       int64  `protobuf:"varint,11,opt,name=error_ms,json=errorMs,proto3" json:"error_ms,omitempty"`
-	Errors        int64  `protobuf:"varint,12,opt,name=errors,proto3" json:"errors,omitempty"`
+	SinceMs   int64        `protobuf:"varint,9,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	LastError string       `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	ErrorMs   int64        `protobuf:"varint,11,opt,name=error_ms,json=errorMs,proto3" json:"error_ms,omitempty"`
+	Errors    int64        `protobuf:"varint,12,opt,name=errors,proto3" json:"errors,omitempty"`
+	Kind      ReceiverKind `protobuf:"varint,13,opt,name=kind,proto3,enum=raftstream.v1.ReceiverKind" json:"kind,omitempty"`
+	// Direct: everything up to here, in the source's own words, is in batches that nothing reads again, and may be removed
+	// from the source. Empty: nothing yet.
+	Mark string `protobuf:"bytes,14,opt,name=mark,proto3" json:"mark,omitempty"`
+	// Partitions of the source whose position is kept: producers, files and the like.
+	Positions int64 `protobuf:"varint,15,opt,name=positions,proto3" json:"positions,omitempty"`
+	// Records per second that the receiver may take, 0 for no limit.
+	Rate          int64 `protobuf:"varint,16,opt,name=rate,proto3" json:"rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1708,6 +1794,274 @@ func (x *Receiver) GetErrors() int64 {
 	return 0
 }
 
+func (x *Receiver) GetKind() ReceiverKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ReceiverKind_RECEIVER_KIND_UNSPECIFIED
+}
+
+func (x *Receiver) GetMark() string {
+	if x != nil {
+		return x.Mark
+	}
+	return ""
+}
+
+func (x *Receiver) GetPositions() int64 {
+	if x != nil {
+		return x.Positions
+	}
+	return 0
+}
+
+func (x *Receiver) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+type EventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of this application only; neither: of all, and of the cluster.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Id   uint64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Events of later log entries only: the cursor.
+	After uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	// Go on with what happens next, until the call is cancelled.
+	Follow bool `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Answer from this node's copy, which may be old.
+	Stale         bool `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventsRequest) Reset() {
+	*x = EventsRequest{}
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventsRequest) ProtoMessage() {}
+
+func (x *EventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
+func (*EventsRequest) Descriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *EventsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EventsRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *EventsRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *EventsRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+func (x *EventsRequest) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+// With follow an answer comes at least every second, also when nothing happened.
+type EventsReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cursor: every event of the entries up to here has been given.
+	RaftIndex uint64   `protobuf:"varint,1,opt,name=raft_index,json=raftIndex,proto3" json:"raft_index,omitempty"`
+	Events    []*Event `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
+	// Of the request's name, 0 if it has none: a client that goes on elsewhere asks by it, as the name may be used again.
+	AppId         uint64 `protobuf:"varint,3,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventsReply) Reset() {
+	*x = EventsReply{}
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventsReply) ProtoMessage() {}
+
+func (x *EventsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventsReply.ProtoReflect.Descriptor instead.
+func (*EventsReply) Descriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *EventsReply) GetRaftIndex() uint64 {
+	if x != nil {
+		return x.RaftIndex
+	}
+	return 0
+}
+
+func (x *EventsReply) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *EventsReply) GetAppId() uint64 {
+	if x != nil {
+		return x.AppId
+	}
+	return 0
+}
+
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the log entry that made it happen; several events may have the same.
+	RaftIndex uint64 `protobuf:"varint,1,opt,name=raft_index,json=raftIndex,proto3" json:"raft_index,omitempty"`
+	TimeMs    int64  `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	// Empty: of the cluster.
+	App   string `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"`
+	AppId uint64 `protobuf:"varint,4,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	// What happened, in a few words that are always the same.
+	Kind string `protobuf:"bytes,5,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The same in detail.
+	Text string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
+	// Somebody may want to look after it.
+	Warning       bool `protobuf:"varint,7,opt,name=warning,proto3" json:"warning,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Event) GetRaftIndex() uint64 {
+	if x != nil {
+		return x.RaftIndex
+	}
+	return 0
+}
+
+func (x *Event) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *Event) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *Event) GetAppId() uint64 {
+	if x != nil {
+		return x.AppId
+	}
+	return 0
+}
+
+func (x *Event) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Event) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Event) GetWarning() bool {
+	if x != nil {
+		return x.Warning
+	}
+	return false
+}
+
 type IngestRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -1721,7 +2075,7 @@ type IngestRequest struct {
 
 func (x *IngestRequest) Reset() {
 	*x = IngestRequest{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[17]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +2087,7 @@ func (x *IngestRequest) String() string {
 func (*IngestRequest) ProtoMessage() {}
 
 func (x *IngestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[17]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +2100,7 @@ func (x *IngestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestRequest.ProtoReflect.Descriptor instead.
 func (*IngestRequest) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{17}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *IngestRequest) GetBody() isIngestRequest_Body {
@@ -1805,7 +2159,7 @@ type IngestOpen struct {
 
 func (x *IngestOpen) Reset() {
 	*x = IngestOpen{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[18]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +2171,7 @@ func (x *IngestOpen) String() string {
 func (*IngestOpen) ProtoMessage() {}
 
 func (x *IngestOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[18]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +2184,7 @@ func (x *IngestOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestOpen.ProtoReflect.Descriptor instead.
 func (*IngestOpen) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{18}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *IngestOpen) GetApp() string {
@@ -1872,7 +2226,7 @@ type IngestPush struct {
 
 func (x *IngestPush) Reset() {
 	*x = IngestPush{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[19]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +2238,7 @@ func (x *IngestPush) String() string {
 func (*IngestPush) ProtoMessage() {}
 
 func (x *IngestPush) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[19]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +2251,7 @@ func (x *IngestPush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestPush.ProtoReflect.Descriptor instead.
 func (*IngestPush) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{19}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *IngestPush) GetFirst() uint64 {
@@ -1928,7 +2282,7 @@ type IngestReply struct {
 
 func (x *IngestReply) Reset() {
 	*x = IngestReply{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[20]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2294,7 @@ func (x *IngestReply) String() string {
 func (*IngestReply) ProtoMessage() {}
 
 func (x *IngestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[20]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2307,7 @@ func (x *IngestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestReply.ProtoReflect.Descriptor instead.
 func (*IngestReply) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{20}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *IngestReply) GetOpened() *IngestOpened {
@@ -1987,7 +2341,7 @@ type IngestOpened struct {
 
 func (x *IngestOpened) Reset() {
 	*x = IngestOpened{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[21]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2353,7 @@ func (x *IngestOpened) String() string {
 func (*IngestOpened) ProtoMessage() {}
 
 func (x *IngestOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[21]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2366,7 @@ func (x *IngestOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestOpened.ProtoReflect.Descriptor instead.
 func (*IngestOpened) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{21}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *IngestOpened) GetAppId() uint64 {
@@ -2038,7 +2392,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[22]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2404,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[22]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2417,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{22}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListMembersRequest) GetStale() bool {
@@ -2085,7 +2439,7 @@ type ListMembersReply struct {
 
 func (x *ListMembersReply) Reset() {
 	*x = ListMembersReply{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[23]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2451,7 @@ func (x *ListMembersReply) String() string {
 func (*ListMembersReply) ProtoMessage() {}
 
 func (x *ListMembersReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[23]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2464,7 @@ func (x *ListMembersReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersReply.ProtoReflect.Descriptor instead.
 func (*ListMembersReply) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{23}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListMembersReply) GetTerm() uint64 {
@@ -2150,7 +2504,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[24]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2162,7 +2516,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[24]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2175,7 +2529,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{24}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Member) GetName() string {
@@ -2234,6 +2588,186 @@ func (x *Member) GetVersion() string {
 	return ""
 }
 
+type RemoveMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As ListMembers gives it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Remove it although it is alive, or although the drivers that are left are then no majority.
+	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberRequest) Reset() {
+	*x = RemoveMemberRequest{}
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberRequest) ProtoMessage() {}
+
+func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RemoveMemberRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RemoveMemberRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type RemoveMemberReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False: it was no part of the quorum any more.
+	Removed       bool `protobuf:"varint,1,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberReply) Reset() {
+	*x = RemoveMemberReply{}
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberReply) ProtoMessage() {}
+
+func (x *RemoveMemberReply) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberReply.ProtoReflect.Descriptor instead.
+func (*RemoveMemberReply) Descriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RemoveMemberReply) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+type TransferLeadershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who is to lead, as ListMembers gives its id. Empty: the most suitable other driver.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipRequest) Reset() {
+	*x = TransferLeadershipRequest{}
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipRequest) ProtoMessage() {}
+
+func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *TransferLeadershipRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type TransferLeadershipReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipReply) Reset() {
+	*x = TransferLeadershipReply{}
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipReply) ProtoMessage() {}
+
+func (x *TransferLeadershipReply) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipReply.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipReply) Descriptor() ([]byte, []int) {
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{31}
+}
+
 type GetLedgerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2242,7 +2776,7 @@ type GetLedgerRequest struct {
 
 func (x *GetLedgerRequest) Reset() {
 	*x = GetLedgerRequest{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[25]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2788,7 @@ func (x *GetLedgerRequest) String() string {
 func (*GetLedgerRequest) ProtoMessage() {}
 
 func (x *GetLedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[25]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2801,7 @@ func (x *GetLedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLedgerRequest.ProtoReflect.Descriptor instead.
 func (*GetLedgerRequest) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{25}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{32}
 }
 
 type GetLedgerReply struct {
@@ -2284,7 +2818,7 @@ type GetLedgerReply struct {
 
 func (x *GetLedgerReply) Reset() {
 	*x = GetLedgerReply{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[26]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2830,7 @@ func (x *GetLedgerReply) String() string {
 func (*GetLedgerReply) ProtoMessage() {}
 
 func (x *GetLedgerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[26]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2843,7 @@ func (x *GetLedgerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLedgerReply.ProtoReflect.Descriptor instead.
 func (*GetLedgerReply) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{26}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetLedgerReply) GetNode() string {
@@ -2341,7 +2875,7 @@ type GetVersionRequest struct {
 
 func (x *GetVersionRequest) Reset() {
 	*x = GetVersionRequest{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[27]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +2887,7 @@ func (x *GetVersionRequest) String() string {
 func (*GetVersionRequest) ProtoMessage() {}
 
 func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[27]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,7 +2900,7 @@ func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionRequest.ProtoReflect.Descriptor instead.
 func (*GetVersionRequest) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{27}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{34}
 }
 
 type GetVersionReply struct {
@@ -2386,7 +2920,7 @@ type GetVersionReply struct {
 
 func (x *GetVersionReply) Reset() {
 	*x = GetVersionReply{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[28]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2932,7 @@ func (x *GetVersionReply) String() string {
 func (*GetVersionReply) ProtoMessage() {}
 
 func (x *GetVersionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[28]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2945,7 @@ func (x *GetVersionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionReply.ProtoReflect.Descriptor instead.
 func (*GetVersionReply) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{28}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetVersionReply) GetVersion() string {
@@ -2474,7 +3008,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[29]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2486,7 +3020,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstream_v1_raftstream_proto_msgTypes[29]
+	mi := &file_raftstream_v1_raftstream_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2499,7 +3033,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{29}
+	return file_raftstream_v1_raftstream_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -2619,7 +3153,7 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\rListAppsReply\x12\x1d\n" +
 	"\n" +
 	"raft_index\x18\x01 \x01(\x04R\traftIndex\x12&\n" +
-	"\x04apps\x18\x02 \x03(\v2\x12.raftstream.v1.AppR\x04apps\"\x9b\x06\n" +
+	"\x04apps\x18\x02 \x03(\v2\x12.raftstream.v1.AppR\x04apps\"\x9f\a\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2649,7 +3183,10 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x0erecords_queued\x18\x14 \x01(\x03R\rrecordsQueued\x12 \n" +
 	"\vcoordinator\x18\x15 \x01(\tR\vcoordinator\x12\x14\n" +
 	"\x05error\x18\x16 \x01(\tR\x05error\x12#\n" +
-	"\rresumed_index\x18\x17 \x01(\x04R\fresumedIndex\"b\n" +
+	"\rresumed_index\x18\x17 \x01(\x04R\fresumedIndex\x12,\n" +
+	"\x12checkpoint_time_ms\x18\x18 \x01(\x03R\x10checkpointTimeMs\x12)\n" +
+	"\x10checkpoint_bytes\x18\x19 \x01(\x03R\x0fcheckpointBytes\x12)\n" +
+	"\x10under_replicated\x18\x1a \x01(\x03R\x0funderReplicated\"b\n" +
 	"\x12ListBatchesRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x12\n" +
@@ -2675,7 +3212,7 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x12ListReceiversReply\x12\x1d\n" +
 	"\n" +
 	"raft_index\x18\x01 \x01(\x04R\traftIndex\x125\n" +
-	"\treceivers\x18\x02 \x03(\v2\x17.raftstream.v1.ReceiverR\treceivers\"\xc8\x02\n" +
+	"\treceivers\x18\x02 \x03(\v2\x17.raftstream.v1.ReceiverR\treceivers\"\xbf\x03\n" +
 	"\bReceiver\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x15\n" +
 	"\x06app_id\x18\x02 \x01(\x04R\x05appId\x12\x16\n" +
@@ -2690,7 +3227,31 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"last_error\x18\n" +
 	" \x01(\tR\tlastError\x12\x19\n" +
 	"\berror_ms\x18\v \x01(\x03R\aerrorMs\x12\x16\n" +
-	"\x06errors\x18\f \x01(\x03R\x06errors\"y\n" +
+	"\x06errors\x18\f \x01(\x03R\x06errors\x12/\n" +
+	"\x04kind\x18\r \x01(\x0e2\x1b.raftstream.v1.ReceiverKindR\x04kind\x12\x12\n" +
+	"\x04mark\x18\x0e \x01(\tR\x04mark\x12\x1c\n" +
+	"\tpositions\x18\x0f \x01(\x03R\tpositions\x12\x12\n" +
+	"\x04rate\x18\x10 \x01(\x03R\x04rate\"w\n" +
+	"\rEventsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\x12\x16\n" +
+	"\x06follow\x18\x04 \x01(\bR\x06follow\x12\x14\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\"q\n" +
+	"\vEventsReply\x12\x1d\n" +
+	"\n" +
+	"raft_index\x18\x01 \x01(\x04R\traftIndex\x12,\n" +
+	"\x06events\x18\x02 \x03(\v2\x14.raftstream.v1.EventR\x06events\x12\x15\n" +
+	"\x06app_id\x18\x03 \x01(\x04R\x05appId\"\xaa\x01\n" +
+	"\x05Event\x12\x1d\n" +
+	"\n" +
+	"raft_index\x18\x01 \x01(\x04R\traftIndex\x12\x17\n" +
+	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x10\n" +
+	"\x03app\x18\x03 \x01(\tR\x03app\x12\x15\n" +
+	"\x06app_id\x18\x04 \x01(\x04R\x05appId\x12\x12\n" +
+	"\x04kind\x18\x05 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\x12\x18\n" +
+	"\awarning\x18\a \x01(\bR\awarning\"y\n" +
 	"\rIngestRequest\x12/\n" +
 	"\x04open\x18\x01 \x01(\v2\x19.raftstream.v1.IngestOpenH\x00R\x04open\x12/\n" +
 	"\x04push\x18\x02 \x01(\v2\x19.raftstream.v1.IngestPushH\x00R\x04pushB\x06\n" +
@@ -2728,7 +3289,15 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x04raft\x18\x05 \x01(\x0e2\x17.raftstream.v1.RaftRoleR\x04raft\x12\x19\n" +
 	"\brpc_addr\x18\x06 \x01(\tR\arpcAddr\x12\x1b\n" +
 	"\thttp_addr\x18\a \x01(\tR\bhttpAddr\x12\x18\n" +
-	"\aversion\x18\b \x01(\tR\aversion\"\x12\n" +
+	"\aversion\x18\b \x01(\tR\aversion\";\n" +
+	"\x13RemoveMemberRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"-\n" +
+	"\x11RemoveMemberReply\x12\x18\n" +
+	"\aremoved\x18\x01 \x01(\bR\aremoved\"+\n" +
+	"\x19TransferLeadershipRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x19\n" +
+	"\x17TransferLeadershipReply\"\x12\n" +
 	"\x10GetLedgerRequest\"h\n" +
 	"\x0eGetLedgerReply\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
@@ -2784,7 +3353,11 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x1aRECEIVER_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17RECEIVER_STATE_INACTIVE\x10\x01\x12\x1c\n" +
 	"\x18RECEIVER_STATE_SCHEDULED\x10\x02\x12\x19\n" +
-	"\x15RECEIVER_STATE_ACTIVE\x10\x03*y\n" +
+	"\x15RECEIVER_STATE_ACTIVE\x10\x03*c\n" +
+	"\fReceiverKind\x12\x1d\n" +
+	"\x19RECEIVER_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16RECEIVER_KIND_RECEIVER\x10\x01\x12\x18\n" +
+	"\x14RECEIVER_KIND_DIRECT\x10\x02*y\n" +
 	"\fMemberStatus\x12\x1d\n" +
 	"\x19MEMBER_STATUS_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13MEMBER_STATUS_ALIVE\x10\x01\x12\x19\n" +
@@ -2794,7 +3367,7 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x15RAFT_ROLE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eRAFT_ROLE_NONE\x10\x01\x12\x16\n" +
 	"\x12RAFT_ROLE_FOLLOWER\x10\x02\x12\x14\n" +
-	"\x10RAFT_ROLE_LEADER\x10\x032\xd6\x04\n" +
+	"\x10RAFT_ROLE_LEADER\x10\x032\x9c\x05\n" +
 	"\fApplications\x12B\n" +
 	"\x06Submit\x12\x1c.raftstream.v1.SubmitRequest\x1a\x1a.raftstream.v1.SubmitReply\x12<\n" +
 	"\x04Stop\x12\x1a.raftstream.v1.StopRequest\x1a\x18.raftstream.v1.StopReply\x12B\n" +
@@ -2802,10 +3375,13 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x06GetApp\x12\x1c.raftstream.v1.GetAppRequest\x1a\x1a.raftstream.v1.GetAppReply\x12H\n" +
 	"\bListApps\x12\x1e.raftstream.v1.ListAppsRequest\x1a\x1c.raftstream.v1.ListAppsReply\x12Q\n" +
 	"\vListBatches\x12!.raftstream.v1.ListBatchesRequest\x1a\x1f.raftstream.v1.ListBatchesReply\x12W\n" +
-	"\rListReceivers\x12#.raftstream.v1.ListReceiversRequest\x1a!.raftstream.v1.ListReceiversReply\x12F\n" +
-	"\x06Ingest\x12\x1c.raftstream.v1.IngestRequest\x1a\x1a.raftstream.v1.IngestReply(\x010\x012\xf9\x01\n" +
+	"\rListReceivers\x12#.raftstream.v1.ListReceiversRequest\x1a!.raftstream.v1.ListReceiversReply\x12D\n" +
+	"\x06Events\x12\x1c.raftstream.v1.EventsRequest\x1a\x1a.raftstream.v1.EventsReply0\x01\x12F\n" +
+	"\x06Ingest\x12\x1c.raftstream.v1.IngestRequest\x1a\x1a.raftstream.v1.IngestReply(\x010\x012\xb7\x03\n" +
 	"\aCluster\x12Q\n" +
-	"\vListMembers\x12!.raftstream.v1.ListMembersRequest\x1a\x1f.raftstream.v1.ListMembersReply\x12N\n" +
+	"\vListMembers\x12!.raftstream.v1.ListMembersRequest\x1a\x1f.raftstream.v1.ListMembersReply\x12T\n" +
+	"\fRemoveMember\x12\".raftstream.v1.RemoveMemberRequest\x1a .raftstream.v1.RemoveMemberReply\x12f\n" +
+	"\x12TransferLeadership\x12(.raftstream.v1.TransferLeadershipRequest\x1a&.raftstream.v1.TransferLeadershipReply\x12N\n" +
 	"\n" +
 	"GetVersion\x12 .raftstream.v1.GetVersionRequest\x1a\x1e.raftstream.v1.GetVersionReply\x12K\n" +
 	"\tGetLedger\x12\x1f.raftstream.v1.GetLedgerRequest\x1a\x1d.raftstream.v1.GetLedgerReplyBAZ?github.com/raftstream/raftstream/api/raftstream/v1;raftstreamv1b\x06proto3"
@@ -2822,90 +3398,106 @@ func file_raftstream_v1_raftstream_proto_rawDescGZIP() []byte {
 	return file_raftstream_v1_raftstream_proto_rawDescData
 }
 
-var file_raftstream_v1_raftstream_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_raftstream_v1_raftstream_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_raftstream_v1_raftstream_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_raftstream_v1_raftstream_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_raftstream_v1_raftstream_proto_goTypes = []any{
-	(AppState)(0),                // 0: raftstream.v1.AppState
-	(BatchState)(0),              // 1: raftstream.v1.BatchState
-	(ReceiverState)(0),           // 2: raftstream.v1.ReceiverState
-	(MemberStatus)(0),            // 3: raftstream.v1.MemberStatus
-	(RaftRole)(0),                // 4: raftstream.v1.RaftRole
-	(Problem_Kind)(0),            // 5: raftstream.v1.Problem.Kind
-	(*SubmitRequest)(nil),        // 6: raftstream.v1.SubmitRequest
-	(*SubmitReply)(nil),          // 7: raftstream.v1.SubmitReply
-	(*StopRequest)(nil),          // 8: raftstream.v1.StopRequest
-	(*StopReply)(nil),            // 9: raftstream.v1.StopReply
-	(*ResumeRequest)(nil),        // 10: raftstream.v1.ResumeRequest
-	(*ResumeReply)(nil),          // 11: raftstream.v1.ResumeReply
-	(*GetAppRequest)(nil),        // 12: raftstream.v1.GetAppRequest
-	(*GetAppReply)(nil),          // 13: raftstream.v1.GetAppReply
-	(*ListAppsRequest)(nil),      // 14: raftstream.v1.ListAppsRequest
-	(*ListAppsReply)(nil),        // 15: raftstream.v1.ListAppsReply
-	(*App)(nil),                  // 16: raftstream.v1.App
-	(*ListBatchesRequest)(nil),   // 17: raftstream.v1.ListBatchesRequest
-	(*ListBatchesReply)(nil),     // 18: raftstream.v1.ListBatchesReply
-	(*Batch)(nil),                // 19: raftstream.v1.Batch
-	(*ListReceiversRequest)(nil), // 20: raftstream.v1.ListReceiversRequest
-	(*ListReceiversReply)(nil),   // 21: raftstream.v1.ListReceiversReply
-	(*Receiver)(nil),             // 22: raftstream.v1.Receiver
-	(*IngestRequest)(nil),        // 23: raftstream.v1.IngestRequest
-	(*IngestOpen)(nil),           // 24: raftstream.v1.IngestOpen
-	(*IngestPush)(nil),           // 25: raftstream.v1.IngestPush
-	(*IngestReply)(nil),          // 26: raftstream.v1.IngestReply
-	(*IngestOpened)(nil),         // 27: raftstream.v1.IngestOpened
-	(*ListMembersRequest)(nil),   // 28: raftstream.v1.ListMembersRequest
-	(*ListMembersReply)(nil),     // 29: raftstream.v1.ListMembersReply
-	(*Member)(nil),               // 30: raftstream.v1.Member
-	(*GetLedgerRequest)(nil),     // 31: raftstream.v1.GetLedgerRequest
-	(*GetLedgerReply)(nil),       // 32: raftstream.v1.GetLedgerReply
-	(*GetVersionRequest)(nil),    // 33: raftstream.v1.GetVersionRequest
-	(*GetVersionReply)(nil),      // 34: raftstream.v1.GetVersionReply
-	(*Problem)(nil),              // 35: raftstream.v1.Problem
-	nil,                          // 36: raftstream.v1.SubmitRequest.ParamsEntry
+	(AppState)(0),                     // 0: raftstream.v1.AppState
+	(BatchState)(0),                   // 1: raftstream.v1.BatchState
+	(ReceiverState)(0),                // 2: raftstream.v1.ReceiverState
+	(ReceiverKind)(0),                 // 3: raftstream.v1.ReceiverKind
+	(MemberStatus)(0),                 // 4: raftstream.v1.MemberStatus
+	(RaftRole)(0),                     // 5: raftstream.v1.RaftRole
+	(Problem_Kind)(0),                 // 6: raftstream.v1.Problem.Kind
+	(*SubmitRequest)(nil),             // 7: raftstream.v1.SubmitRequest
+	(*SubmitReply)(nil),               // 8: raftstream.v1.SubmitReply
+	(*StopRequest)(nil),               // 9: raftstream.v1.StopRequest
+	(*StopReply)(nil),                 // 10: raftstream.v1.StopReply
+	(*ResumeRequest)(nil),             // 11: raftstream.v1.ResumeRequest
+	(*ResumeReply)(nil),               // 12: raftstream.v1.ResumeReply
+	(*GetAppRequest)(nil),             // 13: raftstream.v1.GetAppRequest
+	(*GetAppReply)(nil),               // 14: raftstream.v1.GetAppReply
+	(*ListAppsRequest)(nil),           // 15: raftstream.v1.ListAppsRequest
+	(*ListAppsReply)(nil),             // 16: raftstream.v1.ListAppsReply
+	(*App)(nil),                       // 17: raftstream.v1.App
+	(*ListBatchesRequest)(nil),        // 18: raftstream.v1.ListBatchesRequest
+	(*ListBatchesReply)(nil),          // 19: raftstream.v1.ListBatchesReply
+	(*Batch)(nil),                     // 20: raftstream.v1.Batch
+	(*ListReceiversRequest)(nil),      // 21: raftstream.v1.ListReceiversRequest
+	(*ListReceiversReply)(nil),        // 22: raftstream.v1.ListReceiversReply
+	(*Receiver)(nil),                  // 23: raftstream.v1.Receiver
+	(*EventsRequest)(nil),             // 24: raftstream.v1.EventsRequest
+	(*EventsReply)(nil),               // 25: raftstream.v1.EventsReply
+	(*Event)(nil),                     // 26: raftstream.v1.Event
+	(*IngestRequest)(nil),             // 27: raftstream.v1.IngestRequest
+	(*IngestOpen)(nil),                // 28: raftstream.v1.IngestOpen
+	(*IngestPush)(nil),                // 29: raftstream.v1.IngestPush
+	(*IngestReply)(nil),               // 30: raftstream.v1.IngestReply
+	(*IngestOpened)(nil),              // 31: raftstream.v1.IngestOpened
+	(*ListMembersRequest)(nil),        // 32: raftstream.v1.ListMembersRequest
+	(*ListMembersReply)(nil),          // 33: raftstream.v1.ListMembersReply
+	(*Member)(nil),                    // 34: raftstream.v1.Member
+	(*RemoveMemberRequest)(nil),       // 35: raftstream.v1.RemoveMemberRequest
+	(*RemoveMemberReply)(nil),         // 36: raftstream.v1.RemoveMemberReply
+	(*TransferLeadershipRequest)(nil), // 37: raftstream.v1.TransferLeadershipRequest
+	(*TransferLeadershipReply)(nil),   // 38: raftstream.v1.TransferLeadershipReply
+	(*GetLedgerRequest)(nil),          // 39: raftstream.v1.GetLedgerRequest
+	(*GetLedgerReply)(nil),            // 40: raftstream.v1.GetLedgerReply
+	(*GetVersionRequest)(nil),         // 41: raftstream.v1.GetVersionRequest
+	(*GetVersionReply)(nil),           // 42: raftstream.v1.GetVersionReply
+	(*Problem)(nil),                   // 43: raftstream.v1.Problem
+	nil,                               // 44: raftstream.v1.SubmitRequest.ParamsEntry
 }
 var file_raftstream_v1_raftstream_proto_depIdxs = []int32{
-	36, // 0: raftstream.v1.SubmitRequest.params:type_name -> raftstream.v1.SubmitRequest.ParamsEntry
-	16, // 1: raftstream.v1.GetAppReply.app:type_name -> raftstream.v1.App
-	16, // 2: raftstream.v1.ListAppsReply.apps:type_name -> raftstream.v1.App
+	44, // 0: raftstream.v1.SubmitRequest.params:type_name -> raftstream.v1.SubmitRequest.ParamsEntry
+	17, // 1: raftstream.v1.GetAppReply.app:type_name -> raftstream.v1.App
+	17, // 2: raftstream.v1.ListAppsReply.apps:type_name -> raftstream.v1.App
 	0,  // 3: raftstream.v1.App.state:type_name -> raftstream.v1.AppState
-	19, // 4: raftstream.v1.ListBatchesReply.batches:type_name -> raftstream.v1.Batch
+	20, // 4: raftstream.v1.ListBatchesReply.batches:type_name -> raftstream.v1.Batch
 	1,  // 5: raftstream.v1.Batch.state:type_name -> raftstream.v1.BatchState
-	22, // 6: raftstream.v1.ListReceiversReply.receivers:type_name -> raftstream.v1.Receiver
+	23, // 6: raftstream.v1.ListReceiversReply.receivers:type_name -> raftstream.v1.Receiver
 	2,  // 7: raftstream.v1.Receiver.state:type_name -> raftstream.v1.ReceiverState
-	24, // 8: raftstream.v1.IngestRequest.open:type_name -> raftstream.v1.IngestOpen
-	25, // 9: raftstream.v1.IngestRequest.push:type_name -> raftstream.v1.IngestPush
-	27, // 10: raftstream.v1.IngestReply.opened:type_name -> raftstream.v1.IngestOpened
-	30, // 11: raftstream.v1.ListMembersReply.members:type_name -> raftstream.v1.Member
-	3,  // 12: raftstream.v1.Member.status:type_name -> raftstream.v1.MemberStatus
-	4,  // 13: raftstream.v1.Member.raft:type_name -> raftstream.v1.RaftRole
-	5,  // 14: raftstream.v1.Problem.kind:type_name -> raftstream.v1.Problem.Kind
-	6,  // 15: raftstream.v1.Applications.Submit:input_type -> raftstream.v1.SubmitRequest
-	8,  // 16: raftstream.v1.Applications.Stop:input_type -> raftstream.v1.StopRequest
-	10, // 17: raftstream.v1.Applications.Resume:input_type -> raftstream.v1.ResumeRequest
-	12, // 18: raftstream.v1.Applications.GetApp:input_type -> raftstream.v1.GetAppRequest
-	14, // 19: raftstream.v1.Applications.ListApps:input_type -> raftstream.v1.ListAppsRequest
-	17, // 20: raftstream.v1.Applications.ListBatches:input_type -> raftstream.v1.ListBatchesRequest
-	20, // 21: raftstream.v1.Applications.ListReceivers:input_type -> raftstream.v1.ListReceiversRequest
-	23, // 22: raftstream.v1.Applications.Ingest:input_type -> raftstream.v1.IngestRequest
-	28, // 23: raftstream.v1.Cluster.ListMembers:input_type -> raftstream.v1.ListMembersRequest
-	33, // 24: raftstream.v1.Cluster.GetVersion:input_type -> raftstream.v1.GetVersionRequest
-	31, // 25: raftstream.v1.Cluster.GetLedger:input_type -> raftstream.v1.GetLedgerRequest
-	7,  // 26: raftstream.v1.Applications.Submit:output_type -> raftstream.v1.SubmitReply
-	9,  // 27: raftstream.v1.Applications.Stop:output_type -> raftstream.v1.StopReply
-	11, // 28: raftstream.v1.Applications.Resume:output_type -> raftstream.v1.ResumeReply
-	13, // 29: raftstream.v1.Applications.GetApp:output_type -> raftstream.v1.GetAppReply
-	15, // 30: raftstream.v1.Applications.ListApps:output_type -> raftstream.v1.ListAppsReply
-	18, // 31: raftstream.v1.Applications.ListBatches:output_type -> raftstream.v1.ListBatchesReply
-	21, // 32: raftstream.v1.Applications.ListReceivers:output_type -> raftstream.v1.ListReceiversReply
-	26, // 33: raftstream.v1.Applications.Ingest:output_type -> raftstream.v1.IngestReply
-	29, // 34: raftstream.v1.Cluster.ListMembers:output_type -> raftstream.v1.ListMembersReply
-	34, // 35: raftstream.v1.Cluster.GetVersion:output_type -> raftstream.v1.GetVersionReply
-	32, // 36: raftstream.v1.Cluster.GetLedger:output_type -> raftstream.v1.GetLedgerReply
-	26, // [26:37] is the sub-list for method output_type
-	15, // [15:26] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	3,  // 8: raftstream.v1.Receiver.kind:type_name -> raftstream.v1.ReceiverKind
+	26, // 9: raftstream.v1.EventsReply.events:type_name -> raftstream.v1.Event
+	28, // 10: raftstream.v1.IngestRequest.open:type_name -> raftstream.v1.IngestOpen
+	29, // 11: raftstream.v1.IngestRequest.push:type_name -> raftstream.v1.IngestPush
+	31, // 12: raftstream.v1.IngestReply.opened:type_name -> raftstream.v1.IngestOpened
+	34, // 13: raftstream.v1.ListMembersReply.members:type_name -> raftstream.v1.Member
+	4,  // 14: raftstream.v1.Member.status:type_name -> raftstream.v1.MemberStatus
+	5,  // 15: raftstream.v1.Member.raft:type_name -> raftstream.v1.RaftRole
+	6,  // 16: raftstream.v1.Problem.kind:type_name -> raftstream.v1.Problem.Kind
+	7,  // 17: raftstream.v1.Applications.Submit:input_type -> raftstream.v1.SubmitRequest
+	9,  // 18: raftstream.v1.Applications.Stop:input_type -> raftstream.v1.StopRequest
+	11, // 19: raftstream.v1.Applications.Resume:input_type -> raftstream.v1.ResumeRequest
+	13, // 20: raftstream.v1.Applications.GetApp:input_type -> raftstream.v1.GetAppRequest
+	15, // 21: raftstream.v1.Applications.ListApps:input_type -> raftstream.v1.ListAppsRequest
+	18, // 22: raftstream.v1.Applications.ListBatches:input_type -> raftstream.v1.ListBatchesRequest
+	21, // 23: raftstream.v1.Applications.ListReceivers:input_type -> raftstream.v1.ListReceiversRequest
+	24, // 24: raftstream.v1.Applications.Events:input_type -> raftstream.v1.EventsRequest
+	27, // 25: raftstream.v1.Applications.Ingest:input_type -> raftstream.v1.IngestRequest
+	32, // 26: raftstream.v1.Cluster.ListMembers:input_type -> raftstream.v1.ListMembersRequest
+	35, // 27: raftstream.v1.Cluster.RemoveMember:input_type -> raftstream.v1.RemoveMemberRequest
+	37, // 28: raftstream.v1.Cluster.TransferLeadership:input_type -> raftstream.v1.TransferLeadershipRequest
+	41, // 29: raftstream.v1.Cluster.GetVersion:input_type -> raftstream.v1.GetVersionRequest
+	39, // 30: raftstream.v1.Cluster.GetLedger:input_type -> raftstream.v1.GetLedgerRequest
+	8,  // 31: raftstream.v1.Applications.Submit:output_type -> raftstream.v1.SubmitReply
+	10, // 32: raftstream.v1.Applications.Stop:output_type -> raftstream.v1.StopReply
+	12, // 33: raftstream.v1.Applications.Resume:output_type -> raftstream.v1.ResumeReply
+	14, // 34: raftstream.v1.Applications.GetApp:output_type -> raftstream.v1.GetAppReply
+	16, // 35: raftstream.v1.Applications.ListApps:output_type -> raftstream.v1.ListAppsReply
+	19, // 36: raftstream.v1.Applications.ListBatches:output_type -> raftstream.v1.ListBatchesReply
+	22, // 37: raftstream.v1.Applications.ListReceivers:output_type -> raftstream.v1.ListReceiversReply
+	25, // 38: raftstream.v1.Applications.Events:output_type -> raftstream.v1.EventsReply
+	30, // 39: raftstream.v1.Applications.Ingest:output_type -> raftstream.v1.IngestReply
+	33, // 40: raftstream.v1.Cluster.ListMembers:output_type -> raftstream.v1.ListMembersReply
+	36, // 41: raftstream.v1.Cluster.RemoveMember:output_type -> raftstream.v1.RemoveMemberReply
+	38, // 42: raftstream.v1.Cluster.TransferLeadership:output_type -> raftstream.v1.TransferLeadershipReply
+	42, // 43: raftstream.v1.Cluster.GetVersion:output_type -> raftstream.v1.GetVersionReply
+	40, // 44: raftstream.v1.Cluster.GetLedger:output_type -> raftstream.v1.GetLedgerReply
+	31, // [31:45] is the sub-list for method output_type
+	17, // [17:31] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_raftstream_v1_raftstream_proto_init() }
@@ -2914,18 +3506,18 @@ func file_raftstream_v1_raftstream_proto_init() {
 		return
 	}
 	file_raftstream_v1_raftstream_proto_msgTypes[4].OneofWrappers = []any{}
-	file_raftstream_v1_raftstream_proto_msgTypes[17].OneofWrappers = []any{
+	file_raftstream_v1_raftstream_proto_msgTypes[20].OneofWrappers = []any{
 		(*IngestRequest_Open)(nil),
 		(*IngestRequest_Push)(nil),
 	}
-	file_raftstream_v1_raftstream_proto_msgTypes[18].OneofWrappers = []any{}
+	file_raftstream_v1_raftstream_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftstream_v1_raftstream_proto_rawDesc), len(file_raftstream_v1_raftstream_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   31,
+			NumEnums:      7,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -34,6 +34,7 @@ const (
 	Applications_ListApps_FullMethodName      = "/raftstream.v1.Applications/ListApps"
 	Applications_ListBatches_FullMethodName   = "/raftstream.v1.Applications/ListBatches"
 	Applications_ListReceivers_FullMethodName = "/raftstream.v1.Applications/ListReceivers"
+	Applications_Events_FullMethodName        = "/raftstream.v1.Applications/Events"
 	Applications_Ingest_FullMethodName        = "/raftstream.v1.Applications/Ingest"
 )
 
@@ -53,7 +54,12 @@ type ApplicationsClient interface {
 	ListApps(ctx context.Context, in *ListAppsRequest, opts ...grpc.CallOption) (*ListAppsReply, error)
 	// ListBatches gives the newest batches that the ledger keeps, in order of time.
 	ListBatches(ctx context.Context, in *ListBatchesRequest, opts ...grpc.CallOption) (*ListBatchesReply, error)
+	// ListReceivers gives the input streams: those that receivers feed, and those that batches read directly.
 	ListReceivers(ctx context.Context, in *ListReceiversRequest, opts ...grpc.CallOption) (*ListReceiversReply, error)
+	// Events gives what happened, in the order of the ledger, and with follow what happens next. Every node that has
+	// applied the same entries knows the same events, so that a stream that breaks off is taken up at another node, after
+	// the raft_index of its last reply.
+	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EventsReply], error)
 	// Ingest pushes records into an application's ingest stream. The first message must be open; the server answers it
 	// with opened, which says up to where the producer's records are taken already. Then pushes follow, each answered by
 	// an acknowledgement when its records are replicated and committed. A node that does not run the stream's receiver
@@ -139,9 +145,28 @@ func (c *applicationsClient) ListReceivers(ctx context.Context, in *ListReceiver
 	return out, nil
 }
 
+func (c *applicationsClient) Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EventsReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Applications_ServiceDesc.Streams[0], Applications_Events_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[EventsRequest, EventsReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Applications_EventsClient = grpc.ServerStreamingClient[EventsReply]
+
 func (c *applicationsClient) Ingest(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[IngestRequest, IngestReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Applications_ServiceDesc.Streams[0], Applications_Ingest_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Applications_ServiceDesc.Streams[1], Applications_Ingest_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +193,12 @@ type ApplicationsServer interface {
 	ListApps(context.Context, *ListAppsRequest) (*ListAppsReply, error)
 	// ListBatches gives the newest batches that the ledger keeps, in order of time.
 	ListBatches(context.Context, *ListBatchesRequest) (*ListBatchesReply, error)
+	// ListReceivers gives the input streams: those that receivers feed, and those that batches read directly.
 	ListReceivers(context.Context, *ListReceiversRequest) (*ListReceiversReply, error)
+	// Events gives what happened, in the order of the ledger, and with follow what happens next. Every node that has
+	// applied the same entries knows the same events, so that a stream that breaks off is taken up at another node, after
+	// the raft_index of its last reply.
+	Events(*EventsRequest, grpc.ServerStreamingServer[EventsReply]) error
 	// Ingest pushes records into an application's ingest stream. The first message must be open; the server answers it
 	// with opened, which says up to where the producer's records are taken already. Then pushes follow, each answered by
 	// an acknowledgement when its records are replicated and committed. A node that does not run the stream's receiver
@@ -204,6 +234,9 @@ func (UnimplementedApplicationsServer) ListBatches(context.Context, *ListBatches
 }
 func (UnimplementedApplicationsServer) ListReceivers(context.Context, *ListReceiversRequest) (*ListReceiversReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListReceivers not implemented")
+}
+func (UnimplementedApplicationsServer) Events(*EventsRequest, grpc.ServerStreamingServer[EventsReply]) error {
+	return status.Error(codes.Unimplemented, "method Events not implemented")
 }
 func (UnimplementedApplicationsServer) Ingest(grpc.BidiStreamingServer[IngestRequest, IngestReply]) error {
 	return status.Error(codes.Unimplemented, "method Ingest not implemented")
@@ -355,6 +388,17 @@ func _Applications_ListReceivers_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Applications_Events_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(EventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ApplicationsServer).Events(m, &grpc.GenericServerStream[EventsRequest, EventsReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Applications_EventsServer = grpc.ServerStreamingServer[EventsReply]
+
 func _Applications_Ingest_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(ApplicationsServer).Ingest(&grpc.GenericServerStream[IngestRequest, IngestReply]{ServerStream: stream})
 }
@@ -400,6 +444,11 @@ var Applications_ServiceDesc = grpc.ServiceDesc{
 	},
 	Streams: []grpc.StreamDesc{
 		{
+			StreamName:    "Events",
+			Handler:       _Applications_Events_Handler,
+			ServerStreams: true,
+		},
+		{
 			StreamName:    "Ingest",
 			Handler:       _Applications_Ingest_Handler,
 			ServerStreams: true,
@@ -410,18 +459,25 @@ var Applications_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Cluster_ListMembers_FullMethodName = "/raftstream.v1.Cluster/ListMembers"
-	Cluster_GetVersion_FullMethodName  = "/raftstream.v1.Cluster/GetVersion"
-	Cluster_GetLedger_FullMethodName   = "/raftstream.v1.Cluster/GetLedger"
+	Cluster_ListMembers_FullMethodName        = "/raftstream.v1.Cluster/ListMembers"
+	Cluster_RemoveMember_FullMethodName       = "/raftstream.v1.Cluster/RemoveMember"
+	Cluster_TransferLeadership_FullMethodName = "/raftstream.v1.Cluster/TransferLeadership"
+	Cluster_GetVersion_FullMethodName         = "/raftstream.v1.Cluster/GetVersion"
+	Cluster_GetLedger_FullMethodName          = "/raftstream.v1.Cluster/GetLedger"
 )
 
 // ClusterClient is the client API for Cluster service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Cluster tells what the cluster is made of.
+// Cluster tells what the cluster is made of, and changes it.
 type ClusterClient interface {
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersReply, error)
+	// RemoveMember takes a driver that will not come back out of the quorum. Drivers join by themselves. Repeating a call
+	// changes nothing: one that is no part of the quorum stays so.
+	RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberReply, error)
+	// TransferLeadership hands leadership to another driver. Repeating a call that names one changes nothing.
+	TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipReply, error)
 	GetVersion(ctx context.Context, in *GetVersionRequest, opts ...grpc.CallOption) (*GetVersionReply, error)
 	// GetLedger tells where the copy of the ledger on the node that is asked stands. At equal index all hashes are equal.
 	GetLedger(ctx context.Context, in *GetLedgerRequest, opts ...grpc.CallOption) (*GetLedgerReply, error)
@@ -439,6 +495,26 @@ func (c *clusterClient) ListMembers(ctx context.Context, in *ListMembersRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListMembersReply)
 	err := c.cc.Invoke(ctx, Cluster_ListMembers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveMemberReply)
+	err := c.cc.Invoke(ctx, Cluster_RemoveMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterClient) TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferLeadershipReply)
+	err := c.cc.Invoke(ctx, Cluster_TransferLeadership_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -469,9 +545,14 @@ func (c *clusterClient) GetLedger(ctx context.Context, in *GetLedgerRequest, opt
 // All implementations must embed UnimplementedClusterServer
 // for forward compatibility.
 //
-// Cluster tells what the cluster is made of.
+// Cluster tells what the cluster is made of, and changes it.
 type ClusterServer interface {
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersReply, error)
+	// RemoveMember takes a driver that will not come back out of the quorum. Drivers join by themselves. Repeating a call
+	// changes nothing: one that is no part of the quorum stays so.
+	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberReply, error)
+	// TransferLeadership hands leadership to another driver. Repeating a call that names one changes nothing.
+	TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipReply, error)
 	GetVersion(context.Context, *GetVersionRequest) (*GetVersionReply, error)
 	// GetLedger tells where the copy of the ledger on the node that is asked stands. At equal index all hashes are equal.
 	GetLedger(context.Context, *GetLedgerRequest) (*GetLedgerReply, error)
@@ -487,6 +568,12 @@ type UnimplementedClusterServer struct{}
 
 func (UnimplementedClusterServer) ListMembers(context.Context, *ListMembersRequest) (*ListMembersReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMembers not implemented")
+}
+func (UnimplementedClusterServer) RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveMember not implemented")
+}
+func (UnimplementedClusterServer) TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferLeadership not implemented")
 }
 func (UnimplementedClusterServer) GetVersion(context.Context, *GetVersionRequest) (*GetVersionReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetVersion not implemented")
@@ -529,6 +616,42 @@ func _Cluster_ListMembers_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ClusterServer).ListMembers(ctx, req.(*ListMembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_RemoveMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).RemoveMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_RemoveMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).RemoveMember(ctx, req.(*RemoveMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Cluster_TransferLeadership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferLeadershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).TransferLeadership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_TransferLeadership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).TransferLeadership(ctx, req.(*TransferLeadershipRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -579,6 +702,14 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListMembers",
 			Handler:    _Cluster_ListMembers_Handler,
+		},
+		{
+			MethodName: "RemoveMember",
+			Handler:    _Cluster_RemoveMember_Handler,
+		},
+		{
+			MethodName: "TransferLeadership",
+			Handler:    _Cluster_TransferLeadership_Handler,
 		},
 		{
 			MethodName: "GetVersion",

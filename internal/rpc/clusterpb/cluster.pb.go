@@ -85,7 +85,7 @@ func (x Fault_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Fault_Kind.Descriptor instead.
 func (Fault_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{45, 0}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{67, 0}
 }
 
 type Up struct {
@@ -95,6 +95,7 @@ type Up struct {
 	//	*Up_Hello
 	//	*Up_Request
 	//	*Up_Heartbeat
+	//	*Up_Fragment
 	Body          isUp_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -164,6 +165,15 @@ func (x *Up) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *Up) GetFragment() *Fragment {
+	if x != nil {
+		if x, ok := x.Body.(*Up_Fragment); ok {
+			return x.Fragment
+		}
+	}
+	return nil
+}
+
 type isUp_Body interface {
 	isUp_Body()
 }
@@ -180,11 +190,17 @@ type Up_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,3,opt,name=heartbeat,proto3,oneof"`
 }
 
+type Up_Fragment struct {
+	Fragment *Fragment `protobuf:"bytes,4,opt,name=fragment,proto3,oneof"`
+}
+
 func (*Up_Hello) isUp_Body() {}
 
 func (*Up_Request) isUp_Body() {}
 
 func (*Up_Heartbeat) isUp_Body() {}
+
+func (*Up_Fragment) isUp_Body() {}
 
 type Down struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -194,6 +210,7 @@ type Down struct {
 	//	*Down_Answer
 	//	*Down_Order
 	//	*Down_Heartbeat
+	//	*Down_Fragment
 	Body          isDown_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -272,6 +289,15 @@ func (x *Down) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *Down) GetFragment() *Fragment {
+	if x != nil {
+		if x, ok := x.Body.(*Down_Fragment); ok {
+			return x.Fragment
+		}
+	}
+	return nil
+}
+
 type isDown_Body interface {
 	isDown_Body()
 }
@@ -292,6 +318,10 @@ type Down_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,4,opt,name=heartbeat,proto3,oneof"`
 }
 
+type Down_Fragment struct {
+	Fragment *Fragment `protobuf:"bytes,5,opt,name=fragment,proto3,oneof"`
+}
+
 func (*Down_Welcome) isDown_Body() {}
 
 func (*Down_Answer) isDown_Body() {}
@@ -299,6 +329,63 @@ func (*Down_Answer) isDown_Body() {}
 func (*Down_Order) isDown_Body() {}
 
 func (*Down_Heartbeat) isDown_Body() {}
+
+func (*Down_Fragment) isDown_Body() {}
+
+// A message of a control stream that is longer than 1 MiB is cut into fragments, so that none is silent for long. Nothing
+// comes between the fragments of one message.
+type Fragment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A part of the encoding of an Up or Down.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Last          bool   `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fragment) Reset() {
+	*x = Fragment{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fragment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fragment) ProtoMessage() {}
+
+func (x *Fragment) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fragment.ProtoReflect.Descriptor instead.
+func (*Fragment) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Fragment) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Fragment) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
 
 type Heartbeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -308,7 +395,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[2]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +407,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[2]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +420,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{2}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{3}
 }
 
 type Hello struct {
@@ -352,7 +439,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[3]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -364,7 +451,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[3]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -377,7 +464,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{3}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Hello) GetStore() string {
@@ -447,7 +534,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[4]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +546,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[4]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +559,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{4}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Welcome) GetSession() uint64 {
@@ -509,6 +596,11 @@ type Request struct {
 	//	*Request_ReceiverFailed
 	//	*Request_Inventory
 	//	*Request_Batch
+	//	*Request_Checkpoint
+	//	*Request_History
+	//	*Request_Positions
+	//	*Request_SourcesPlanned
+	//	*Request_BlocksCopied
 	Body          isRequest_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -516,7 +608,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[5]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +620,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[5]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +633,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{5}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Request) GetLane() uint32 {
@@ -619,6 +711,51 @@ func (x *Request) GetBatch() *BatchReport {
 	return nil
 }
 
+func (x *Request) GetCheckpoint() *CheckpointReport {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetHistory() *HistoryRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Request_History); ok {
+			return x.History
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetPositions() *PositionsRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Positions); ok {
+			return x.Positions
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetSourcesPlanned() *SourcesPlanned {
+	if x != nil {
+		if x, ok := x.Body.(*Request_SourcesPlanned); ok {
+			return x.SourcesPlanned
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetBlocksCopied() *BlocksCopied {
+	if x != nil {
+		if x, ok := x.Body.(*Request_BlocksCopied); ok {
+			return x.BlocksCopied
+		}
+	}
+	return nil
+}
+
 type isRequest_Body interface {
 	isRequest_Body()
 }
@@ -647,6 +784,26 @@ type Request_Batch struct {
 	Batch *BatchReport `protobuf:"bytes,15,opt,name=batch,proto3,oneof"`
 }
 
+type Request_Checkpoint struct {
+	Checkpoint *CheckpointReport `protobuf:"bytes,16,opt,name=checkpoint,proto3,oneof"`
+}
+
+type Request_History struct {
+	History *HistoryRequest `protobuf:"bytes,17,opt,name=history,proto3,oneof"`
+}
+
+type Request_Positions struct {
+	Positions *PositionsRequest `protobuf:"bytes,18,opt,name=positions,proto3,oneof"`
+}
+
+type Request_SourcesPlanned struct {
+	SourcesPlanned *SourcesPlanned `protobuf:"bytes,19,opt,name=sources_planned,json=sourcesPlanned,proto3,oneof"`
+}
+
+type Request_BlocksCopied struct {
+	BlocksCopied *BlocksCopied `protobuf:"bytes,20,opt,name=blocks_copied,json=blocksCopied,proto3,oneof"`
+}
+
 func (*Request_Blocks) isRequest_Body() {}
 
 func (*Request_ReceiverStarted) isRequest_Body() {}
@@ -659,6 +816,16 @@ func (*Request_Inventory) isRequest_Body() {}
 
 func (*Request_Batch) isRequest_Body() {}
 
+func (*Request_Checkpoint) isRequest_Body() {}
+
+func (*Request_History) isRequest_Body() {}
+
+func (*Request_Positions) isRequest_Body() {}
+
+func (*Request_SourcesPlanned) isRequest_Body() {}
+
+func (*Request_BlocksCopied) isRequest_Body() {}
+
 type Answer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lane          uint32                 `protobuf:"varint,1,opt,name=lane,proto3" json:"lane,omitempty"`
@@ -670,7 +837,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[6]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +849,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[6]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +862,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{6}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Answer) GetLane() uint32 {
@@ -731,7 +898,7 @@ type BlockID struct {
 
 func (x *BlockID) Reset() {
 	*x = BlockID{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[7]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +910,7 @@ func (x *BlockID) String() string {
 func (*BlockID) ProtoMessage() {}
 
 func (x *BlockID) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[7]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +923,7 @@ func (x *BlockID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockID.ProtoReflect.Descriptor instead.
 func (*BlockID) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{7}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BlockID) GetApp() uint64 {
@@ -799,7 +966,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[8]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +978,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[8]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +991,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{8}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Range) GetPartition() []byte {
@@ -857,7 +1024,7 @@ type BlocksReport struct {
 
 func (x *BlocksReport) Reset() {
 	*x = BlocksReport{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[9]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +1036,7 @@ func (x *BlocksReport) String() string {
 func (*BlocksReport) ProtoMessage() {}
 
 func (x *BlocksReport) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[9]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +1049,7 @@ func (x *BlocksReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksReport.ProtoReflect.Descriptor instead.
 func (*BlocksReport) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{9}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BlocksReport) GetBlocks() []*BlockReport {
@@ -906,7 +1073,7 @@ type BlockReport struct {
 
 func (x *BlockReport) Reset() {
 	*x = BlockReport{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[10]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1085,7 @@ func (x *BlockReport) String() string {
 func (*BlockReport) ProtoMessage() {}
 
 func (x *BlockReport) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[10]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1098,7 @@ func (x *BlockReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockReport.ProtoReflect.Descriptor instead.
 func (*BlockReport) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{10}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BlockReport) GetId() *BlockID {
@@ -987,7 +1154,7 @@ type ReceiverStarted struct {
 
 func (x *ReceiverStarted) Reset() {
 	*x = ReceiverStarted{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1166,7 @@ func (x *ReceiverStarted) String() string {
 func (*ReceiverStarted) ProtoMessage() {}
 
 func (x *ReceiverStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1179,7 @@ func (x *ReceiverStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverStarted.ProtoReflect.Descriptor instead.
 func (*ReceiverStarted) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReceiverStarted) GetApp() uint64 {
@@ -1049,7 +1216,7 @@ type ReceiverStopped struct {
 
 func (x *ReceiverStopped) Reset() {
 	*x = ReceiverStopped{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1228,7 @@ func (x *ReceiverStopped) String() string {
 func (*ReceiverStopped) ProtoMessage() {}
 
 func (x *ReceiverStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1241,7 @@ func (x *ReceiverStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverStopped.ProtoReflect.Descriptor instead.
 func (*ReceiverStopped) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReceiverStopped) GetApp() uint64 {
@@ -1124,7 +1291,7 @@ type ReceiverFailed struct {
 
 func (x *ReceiverFailed) Reset() {
 	*x = ReceiverFailed{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[13]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1303,7 @@ func (x *ReceiverFailed) String() string {
 func (*ReceiverFailed) ProtoMessage() {}
 
 func (x *ReceiverFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[13]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1316,7 @@ func (x *ReceiverFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverFailed.ProtoReflect.Descriptor instead.
 func (*ReceiverFailed) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReceiverFailed) GetApp() uint64 {
@@ -1191,7 +1358,7 @@ type Inventory struct {
 
 func (x *Inventory) Reset() {
 	*x = Inventory{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[14]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1370,7 @@ func (x *Inventory) String() string {
 func (*Inventory) ProtoMessage() {}
 
 func (x *Inventory) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[14]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1383,7 @@ func (x *Inventory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inventory.ProtoReflect.Descriptor instead.
 func (*Inventory) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Inventory) GetBlocks() []*BlockID {
@@ -1251,7 +1418,7 @@ type Authority struct {
 
 func (x *Authority) Reset() {
 	*x = Authority{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[15]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1430,7 @@ func (x *Authority) String() string {
 func (*Authority) ProtoMessage() {}
 
 func (x *Authority) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[15]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1443,7 @@ func (x *Authority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Authority.ProtoReflect.Descriptor instead.
 func (*Authority) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{15}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Authority) GetEpoch() uint64 {
@@ -1311,13 +1478,14 @@ type BatchReport struct {
 	Tries         int64                  `protobuf:"varint,7,opt,name=tries,proto3" json:"tries,omitempty"`
 	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
 	Lost          int64                  `protobuf:"varint,9,opt,name=lost,proto3" json:"lost,omitempty"`
+	LostBlocks    []*BlockID             `protobuf:"bytes,10,rep,name=lost_blocks,json=lostBlocks,proto3" json:"lost_blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchReport) Reset() {
 	*x = BatchReport{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[16]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1497,7 @@ func (x *BatchReport) String() string {
 func (*BatchReport) ProtoMessage() {}
 
 func (x *BatchReport) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[16]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1510,7 @@ func (x *BatchReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchReport.ProtoReflect.Descriptor instead.
 func (*BatchReport) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{16}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BatchReport) GetApp() uint64 {
@@ -1408,6 +1576,698 @@ func (x *BatchReport) GetLost() int64 {
 	return 0
 }
 
+func (x *BatchReport) GetLostBlocks() []*BlockID {
+	if x != nil {
+		return x.LostBlocks
+	}
+	return nil
+}
+
+type Version struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          int64                  `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
+	Attempt       uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Version) Reset() {
+	*x = Version{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Version) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Version) ProtoMessage() {}
+
+func (x *Version) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Version.ProtoReflect.Descriptor instead.
+func (*Version) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Version) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Version) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+type StateAt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Version       *Version               `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateAt) Reset() {
+	*x = StateAt{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateAt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateAt) ProtoMessage() {}
+
+func (x *StateAt) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateAt.ProtoReflect.Descriptor instead.
+func (*StateAt) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *StateAt) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *StateAt) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+type Piece struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Part          int64                  `protobuf:"varint,2,opt,name=part,proto3" json:"part,omitempty"`
+	Block         *Block                 `protobuf:"bytes,3,opt,name=block,proto3" json:"block,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Piece) Reset() {
+	*x = Piece{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Piece) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Piece) ProtoMessage() {}
+
+func (x *Piece) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Piece.ProtoReflect.Descriptor instead.
+func (*Piece) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Piece) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *Piece) GetPart() int64 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *Piece) GetBlock() *Block {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          int64                  `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
+	Attempt       uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Pieces        []*Piece               `protobuf:"bytes,3,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Checkpoint) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetPieces() []*Piece {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
+type CheckpointReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Authority     *Authority             `protobuf:"bytes,2,opt,name=authority,proto3" json:"authority,omitempty"`
+	Version       *Version               `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Full          bool                   `protobuf:"varint,4,opt,name=full,proto3" json:"full,omitempty"`
+	Since         int64                  `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	Pieces        []*Piece               `protobuf:"bytes,6,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointReport) Reset() {
+	*x = CheckpointReport{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointReport) ProtoMessage() {}
+
+func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointReport.ProtoReflect.Descriptor instead.
+func (*CheckpointReport) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CheckpointReport) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *CheckpointReport) GetAuthority() *Authority {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+func (x *CheckpointReport) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *CheckpointReport) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *CheckpointReport) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *CheckpointReport) GetPieces() []*Piece {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
+type HistoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Before        int64                  `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	From          int64                  `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *HistoryRequest) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+type PositionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Stream        int32                  `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PositionsRequest) Reset() {
+	*x = PositionsRequest{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PositionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PositionsRequest) ProtoMessage() {}
+
+func (x *PositionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PositionsRequest.ProtoReflect.Descriptor instead.
+func (*PositionsRequest) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PositionsRequest) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *PositionsRequest) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+type SourcesPlanned struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Office        uint64                 `protobuf:"varint,3,opt,name=office,proto3" json:"office,omitempty"`
+	Planned       uint64                 `protobuf:"varint,4,opt,name=planned,proto3" json:"planned,omitempty"`
+	Plans         []*StreamPlan          `protobuf:"bytes,5,rep,name=plans,proto3" json:"plans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourcesPlanned) Reset() {
+	*x = SourcesPlanned{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourcesPlanned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourcesPlanned) ProtoMessage() {}
+
+func (x *SourcesPlanned) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourcesPlanned.ProtoReflect.Descriptor instead.
+func (*SourcesPlanned) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SourcesPlanned) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *SourcesPlanned) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *SourcesPlanned) GetOffice() uint64 {
+	if x != nil {
+		return x.Office
+	}
+	return 0
+}
+
+func (x *SourcesPlanned) GetPlanned() uint64 {
+	if x != nil {
+		return x.Planned
+	}
+	return 0
+}
+
+func (x *SourcesPlanned) GetPlans() []*StreamPlan {
+	if x != nil {
+		return x.Plans
+	}
+	return nil
+}
+
+type StreamPlan struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Stream int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Parts  []*Part                `protobuf:"bytes,2,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Bytes, as names of files and a source's own words may be anything.
+	Forget        [][]byte `protobuf:"bytes,3,rep,name=forget,proto3" json:"forget,omitempty"`
+	Mark          []byte   `protobuf:"bytes,4,opt,name=mark,proto3" json:"mark,omitempty"`
+	Error         string   `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamPlan) Reset() {
+	*x = StreamPlan{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamPlan) ProtoMessage() {}
+
+func (x *StreamPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamPlan.ProtoReflect.Descriptor instead.
+func (*StreamPlan) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *StreamPlan) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *StreamPlan) GetParts() []*Part {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *StreamPlan) GetForget() [][]byte {
+	if x != nil {
+		return x.Forget
+	}
+	return nil
+}
+
+func (x *StreamPlan) GetMark() []byte {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+func (x *StreamPlan) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type Part struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Records       int64                  `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Ranges        []*Range               `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Part) Reset() {
+	*x = Part{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Part) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Part) ProtoMessage() {}
+
+func (x *Part) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Part.ProtoReflect.Descriptor instead.
+func (*Part) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Part) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Part) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *Part) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Part) GetRanges() []*Range {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+type BlocksCopied struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Blocks        []*BlockID             `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlocksCopied) Reset() {
+	*x = BlocksCopied{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlocksCopied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlocksCopied) ProtoMessage() {}
+
+func (x *BlocksCopied) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlocksCopied.ProtoReflect.Descriptor instead.
+func (*BlocksCopied) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *BlocksCopied) GetBlocks() []*BlockID {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
 type Reply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Outcome       uint32                 `protobuf:"varint,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
@@ -1416,13 +2276,14 @@ type Reply struct {
 	Blocks        []*BlockReply          `protobuf:"bytes,4,rep,name=blocks,proto3" json:"blocks,omitempty"`
 	Positions     []*Range               `protobuf:"bytes,5,rep,name=positions,proto3" json:"positions,omitempty"`
 	Delete        []*BlockID             `protobuf:"bytes,6,rep,name=delete,proto3" json:"delete,omitempty"`
+	History       *History               `protobuf:"bytes,7,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +2295,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[17]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +2308,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{17}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Reply) GetOutcome() uint32 {
@@ -1492,6 +2353,81 @@ func (x *Reply) GetDelete() []*BlockID {
 	return nil
 }
 
+func (x *Reply) GetHistory() *History {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+type History struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Checkpoint    *Checkpoint            `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Batches       []*Version             `protobuf:"bytes,2,rep,name=batches,proto3" json:"batches,omitempty"`
+	Inputs        []*Input               `protobuf:"bytes,3,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	Next          int64                  `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *History) Reset() {
+	*x = History{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *History) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*History) ProtoMessage() {}
+
+func (x *History) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use History.ProtoReflect.Descriptor instead.
+func (*History) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *History) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *History) GetBatches() []*Version {
+	if x != nil {
+		return x.Batches
+	}
+	return nil
+}
+
+func (x *History) GetInputs() []*Input {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *History) GetNext() int64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
 type BlockReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Outcome       uint32                 `protobuf:"varint,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
@@ -1503,7 +2439,7 @@ type BlockReply struct {
 
 func (x *BlockReply) Reset() {
 	*x = BlockReply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +2451,7 @@ func (x *BlockReply) String() string {
 func (*BlockReply) ProtoMessage() {}
 
 func (x *BlockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[18]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +2464,7 @@ func (x *BlockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockReply.ProtoReflect.Descriptor instead.
 func (*BlockReply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{18}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BlockReply) GetOutcome() uint32 {
@@ -1561,6 +2497,9 @@ type Order struct {
 	//	*Order_StopReceiver
 	//	*Order_Batch
 	//	*Order_Progress
+	//	*Order_SetRate
+	//	*Order_PlanSources
+	//	*Order_CopyBlocks
 	Body          isOrder_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1568,7 +2507,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +2519,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[19]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +2532,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{19}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Order) GetBody() isOrder_Body {
@@ -1648,6 +2587,33 @@ func (x *Order) GetProgress() *Progress {
 	return nil
 }
 
+func (x *Order) GetSetRate() *SetRate {
+	if x != nil {
+		if x, ok := x.Body.(*Order_SetRate); ok {
+			return x.SetRate
+		}
+	}
+	return nil
+}
+
+func (x *Order) GetPlanSources() *PlanSources {
+	if x != nil {
+		if x, ok := x.Body.(*Order_PlanSources); ok {
+			return x.PlanSources
+		}
+	}
+	return nil
+}
+
+func (x *Order) GetCopyBlocks() *CopyBlocks {
+	if x != nil {
+		if x, ok := x.Body.(*Order_CopyBlocks); ok {
+			return x.CopyBlocks
+		}
+	}
+	return nil
+}
+
 type isOrder_Body interface {
 	isOrder_Body()
 }
@@ -1672,6 +2638,18 @@ type Order_Progress struct {
 	Progress *Progress `protobuf:"bytes,5,opt,name=progress,proto3,oneof"`
 }
 
+type Order_SetRate struct {
+	SetRate *SetRate `protobuf:"bytes,6,opt,name=set_rate,json=setRate,proto3,oneof"`
+}
+
+type Order_PlanSources struct {
+	PlanSources *PlanSources `protobuf:"bytes,7,opt,name=plan_sources,json=planSources,proto3,oneof"`
+}
+
+type Order_CopyBlocks struct {
+	CopyBlocks *CopyBlocks `protobuf:"bytes,8,opt,name=copy_blocks,json=copyBlocks,proto3,oneof"`
+}
+
 func (*Order_Peers) isOrder_Body() {}
 
 func (*Order_StartReceiver) isOrder_Body() {}
@@ -1681,6 +2659,12 @@ func (*Order_StopReceiver) isOrder_Body() {}
 func (*Order_Batch) isOrder_Body() {}
 
 func (*Order_Progress) isOrder_Body() {}
+
+func (*Order_SetRate) isOrder_Body() {}
+
+func (*Order_PlanSources) isOrder_Body() {}
+
+func (*Order_CopyBlocks) isOrder_Body() {}
 
 type Peer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1696,7 +2680,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +2692,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[20]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +2705,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{20}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Peer) GetSession() uint64 {
@@ -1776,7 +2760,7 @@ type Peers struct {
 
 func (x *Peers) Reset() {
 	*x = Peers{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +2772,7 @@ func (x *Peers) String() string {
 func (*Peers) ProtoMessage() {}
 
 func (x *Peers) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[21]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +2785,7 @@ func (x *Peers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peers.ProtoReflect.Descriptor instead.
 func (*Peers) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{21}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Peers) GetIndex() uint64 {
@@ -1831,7 +2815,7 @@ type Spec struct {
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +2827,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[22]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +2840,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{22}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Spec) GetName() string {
@@ -1908,7 +2892,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[23]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2904,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[23]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2917,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{23}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *App) GetId() uint64 {
@@ -1984,13 +2968,14 @@ type StartReceiver struct {
 	App           *App                   `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
 	Stream        int32                  `protobuf:"varint,3,opt,name=stream,proto3" json:"stream,omitempty"`
 	Instance      uint64                 `protobuf:"varint,4,opt,name=instance,proto3" json:"instance,omitempty"`
+	Rate          int64                  `protobuf:"varint,5,opt,name=rate,proto3" json:"rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartReceiver) Reset() {
 	*x = StartReceiver{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[24]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2987,7 @@ func (x *StartReceiver) String() string {
 func (*StartReceiver) ProtoMessage() {}
 
 func (x *StartReceiver) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[24]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +3000,7 @@ func (x *StartReceiver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartReceiver.ProtoReflect.Descriptor instead.
 func (*StartReceiver) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{24}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StartReceiver) GetEpoch() uint64 {
@@ -2046,6 +3031,217 @@ func (x *StartReceiver) GetInstance() uint64 {
 	return 0
 }
 
+func (x *StartReceiver) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+type SetRate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	App           uint64                 `protobuf:"varint,2,opt,name=app,proto3" json:"app,omitempty"`
+	Stream        int32                  `protobuf:"varint,3,opt,name=stream,proto3" json:"stream,omitempty"`
+	Instance      uint64                 `protobuf:"varint,4,opt,name=instance,proto3" json:"instance,omitempty"`
+	Rate          int64                  `protobuf:"varint,5,opt,name=rate,proto3" json:"rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRate) Reset() {
+	*x = SetRate{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRate) ProtoMessage() {}
+
+func (x *SetRate) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRate.ProtoReflect.Descriptor instead.
+func (*SetRate) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *SetRate) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SetRate) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *SetRate) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *SetRate) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *SetRate) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+type PlanSources struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Office        uint64                 `protobuf:"varint,2,opt,name=office,proto3" json:"office,omitempty"`
+	App           *App                   `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"`
+	Time          int64                  `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
+	Planned       uint64                 `protobuf:"varint,5,opt,name=planned,proto3" json:"planned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanSources) Reset() {
+	*x = PlanSources{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanSources) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanSources) ProtoMessage() {}
+
+func (x *PlanSources) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanSources.ProtoReflect.Descriptor instead.
+func (*PlanSources) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *PlanSources) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *PlanSources) GetOffice() uint64 {
+	if x != nil {
+		return x.Office
+	}
+	return 0
+}
+
+func (x *PlanSources) GetApp() *App {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *PlanSources) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *PlanSources) GetPlanned() uint64 {
+	if x != nil {
+		return x.Planned
+	}
+	return 0
+}
+
+type CopyBlocks struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Blocks        []*Block               `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyBlocks) Reset() {
+	*x = CopyBlocks{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyBlocks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyBlocks) ProtoMessage() {}
+
+func (x *CopyBlocks) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyBlocks.ProtoReflect.Descriptor instead.
+func (*CopyBlocks) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *CopyBlocks) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *CopyBlocks) GetBlocks() []*Block {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
 type StopReceiver struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -2059,7 +3255,7 @@ type StopReceiver struct {
 
 func (x *StopReceiver) Reset() {
 	*x = StopReceiver{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[25]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2071,7 +3267,7 @@ func (x *StopReceiver) String() string {
 func (*StopReceiver) ProtoMessage() {}
 
 func (x *StopReceiver) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[25]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2084,7 +3280,7 @@ func (x *StopReceiver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopReceiver.ProtoReflect.Descriptor instead.
 func (*StopReceiver) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{25}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StopReceiver) GetEpoch() uint64 {
@@ -2135,7 +3331,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[26]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +3343,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[26]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +3356,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{26}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Block) GetId() *BlockID {
@@ -2198,18 +3394,21 @@ func (x *Block) GetStores() []string {
 	return nil
 }
 
+// Inputs may have many blocks, and most of them lie on the same few stores: these are named once.
 type Input struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
 	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
-	Blocks        []*Block               `protobuf:"bytes,3,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Parts         []*Part                `protobuf:"bytes,4,rep,name=parts,proto3" json:"parts,omitempty"`
+	Stores        []string               `protobuf:"bytes,5,rep,name=stores,proto3" json:"stores,omitempty"`
+	Blocks        []*InputBlock          `protobuf:"bytes,6,rep,name=blocks,proto3" json:"blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[27]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +3420,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[27]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +3433,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{27}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Input) GetStream() int32 {
@@ -2251,11 +3450,127 @@ func (x *Input) GetTime() int64 {
 	return 0
 }
 
-func (x *Input) GetBlocks() []*Block {
+func (x *Input) GetParts() []*Part {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *Input) GetStores() []string {
+	if x != nil {
+		return x.Stores
+	}
+	return nil
+}
+
+func (x *Input) GetBlocks() []*InputBlock {
 	if x != nil {
 		return x.Blocks
 	}
 	return nil
+}
+
+type InputBlock struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	App      uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Instance uint64                 `protobuf:"varint,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	Number   uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	Records  int64                  `protobuf:"varint,4,opt,name=records,proto3" json:"records,omitempty"`
+	Bytes    int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Crc      uint32                 `protobuf:"fixed32,6,opt,name=crc,proto3" json:"crc,omitempty"`
+	// Places in Input.stores.
+	Stores []uint32 `protobuf:"varint,7,rep,packed,name=stores,proto3" json:"stores,omitempty"`
+	// Of the block's id, if it is another one than the input's.
+	Stream        *int32 `protobuf:"varint,8,opt,name=stream,proto3,oneof" json:"stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputBlock) Reset() {
+	*x = InputBlock{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputBlock) ProtoMessage() {}
+
+func (x *InputBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputBlock.ProtoReflect.Descriptor instead.
+func (*InputBlock) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *InputBlock) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *InputBlock) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *InputBlock) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *InputBlock) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *InputBlock) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *InputBlock) GetCrc() uint32 {
+	if x != nil {
+		return x.Crc
+	}
+	return 0
+}
+
+func (x *InputBlock) GetStores() []uint32 {
+	if x != nil {
+		return x.Stores
+	}
+	return nil
+}
+
+func (x *InputBlock) GetStream() int32 {
+	if x != nil && x.Stream != nil {
+		return *x.Stream
+	}
+	return 0
 }
 
 type Batch struct {
@@ -2265,13 +3580,17 @@ type Batch struct {
 	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
 	Inputs        []*Input               `protobuf:"bytes,4,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	AcceptLoss    bool                   `protobuf:"varint,5,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"`
+	States        []*StateAt             `protobuf:"bytes,6,rep,name=states,proto3" json:"states,omitempty"`
+	Checkpointed  int64                  `protobuf:"varint,7,opt,name=checkpointed,proto3" json:"checkpointed,omitempty"`
+	FullBytes     int64                  `protobuf:"varint,8,opt,name=full_bytes,json=fullBytes,proto3" json:"full_bytes,omitempty"`
+	ChangeBytes   int64                  `protobuf:"varint,9,opt,name=change_bytes,json=changeBytes,proto3" json:"change_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[28]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +3602,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[28]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +3615,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{28}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Batch) GetAuthority() *Authority {
@@ -2334,6 +3653,34 @@ func (x *Batch) GetAcceptLoss() bool {
 	return false
 }
 
+func (x *Batch) GetStates() []*StateAt {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *Batch) GetCheckpointed() int64 {
+	if x != nil {
+		return x.Checkpointed
+	}
+	return 0
+}
+
+func (x *Batch) GetFullBytes() int64 {
+	if x != nil {
+		return x.FullBytes
+	}
+	return 0
+}
+
+func (x *Batch) GetChangeBytes() int64 {
+	if x != nil {
+		return x.ChangeBytes
+	}
+	return 0
+}
+
 type Progress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -2342,13 +3689,14 @@ type Progress struct {
 	Cleaned       int64                  `protobuf:"varint,4,opt,name=cleaned,proto3" json:"cleaned,omitempty"`
 	Ended         bool                   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`
 	Instances     []*InstanceProgress    `protobuf:"bytes,6,rep,name=instances,proto3" json:"instances,omitempty"`
+	Checkpointed  int64                  `protobuf:"varint,7,opt,name=checkpointed,proto3" json:"checkpointed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[29]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +3708,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[29]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +3721,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{29}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Progress) GetEpoch() uint64 {
@@ -2418,6 +3766,13 @@ func (x *Progress) GetInstances() []*InstanceProgress {
 	return nil
 }
 
+func (x *Progress) GetCheckpointed() int64 {
+	if x != nil {
+		return x.Checkpointed
+	}
+	return 0
+}
+
 type InstanceProgress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
@@ -2431,7 +3786,7 @@ type InstanceProgress struct {
 
 func (x *InstanceProgress) Reset() {
 	*x = InstanceProgress{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[30]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +3798,7 @@ func (x *InstanceProgress) String() string {
 func (*InstanceProgress) ProtoMessage() {}
 
 func (x *InstanceProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[30]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +3811,7 @@ func (x *InstanceProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceProgress.ProtoReflect.Descriptor instead.
 func (*InstanceProgress) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{30}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *InstanceProgress) GetStream() int32 {
@@ -2505,7 +3860,7 @@ type DatasetID struct {
 
 func (x *DatasetID) Reset() {
 	*x = DatasetID{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[31]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +3872,7 @@ func (x *DatasetID) String() string {
 func (*DatasetID) ProtoMessage() {}
 
 func (x *DatasetID) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[31]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +3885,7 @@ func (x *DatasetID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DatasetID.ProtoReflect.Descriptor instead.
 func (*DatasetID) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{31}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DatasetID) GetStream() int32 {
@@ -2564,7 +3919,7 @@ type ShuffleID struct {
 
 func (x *ShuffleID) Reset() {
 	*x = ShuffleID{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[32]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +3931,7 @@ func (x *ShuffleID) String() string {
 func (*ShuffleID) ProtoMessage() {}
 
 func (x *ShuffleID) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[32]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +3944,7 @@ func (x *ShuffleID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShuffleID.ProtoReflect.Descriptor instead.
 func (*ShuffleID) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{32}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ShuffleID) GetOf() *DatasetID {
@@ -2616,7 +3971,7 @@ type MapOutput struct {
 
 func (x *MapOutput) Reset() {
 	*x = MapOutput{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[33]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2628,7 +3983,7 @@ func (x *MapOutput) String() string {
 func (*MapOutput) ProtoMessage() {}
 
 func (x *MapOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[33]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2641,7 +3996,7 @@ func (x *MapOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MapOutput.ProtoReflect.Descriptor instead.
 func (*MapOutput) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{33}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MapOutput) GetShuffle() *ShuffleID {
@@ -2672,13 +4027,16 @@ type LaunchRequest struct {
 	Inputs        []*Input               `protobuf:"bytes,10,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	MapOutputs    []*MapOutput           `protobuf:"bytes,11,rep,name=map_outputs,json=mapOutputs,proto3" json:"map_outputs,omitempty"`
 	Lineage       uint64                 `protobuf:"fixed64,12,opt,name=lineage,proto3" json:"lineage,omitempty"`
+	Root          *DatasetID             `protobuf:"bytes,13,opt,name=root,proto3" json:"root,omitempty"`
+	States        []*StateBase           `protobuf:"bytes,14,rep,name=states,proto3" json:"states,omitempty"`
+	Checkpoint    *CheckpointOrder       `protobuf:"bytes,15,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LaunchRequest) Reset() {
 	*x = LaunchRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[34]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +4048,7 @@ func (x *LaunchRequest) String() string {
 func (*LaunchRequest) ProtoMessage() {}
 
 func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[34]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +4061,7 @@ func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchRequest.ProtoReflect.Descriptor instead.
 func (*LaunchRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{34}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *LaunchRequest) GetAuthority() *Authority {
@@ -2790,6 +4148,155 @@ func (x *LaunchRequest) GetLineage() uint64 {
 	return 0
 }
 
+func (x *LaunchRequest) GetRoot() *DatasetID {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *LaunchRequest) GetStates() []*StateBase {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *LaunchRequest) GetCheckpoint() *CheckpointOrder {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+type StateBase struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Base          *Version               `protobuf:"bytes,2,opt,name=base,proto3" json:"base,omitempty"`
+	Makes         *Version               `protobuf:"bytes,3,opt,name=makes,proto3" json:"makes,omitempty"`
+	Chain         []*Piece               `protobuf:"bytes,4,rep,name=chain,proto3" json:"chain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateBase) Reset() {
+	*x = StateBase{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateBase) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateBase) ProtoMessage() {}
+
+func (x *StateBase) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateBase.ProtoReflect.Descriptor instead.
+func (*StateBase) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *StateBase) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *StateBase) GetBase() *Version {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
+func (x *StateBase) GetMakes() *Version {
+	if x != nil {
+		return x.Makes
+	}
+	return nil
+}
+
+func (x *StateBase) GetChain() []*Piece {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+type CheckpointOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Full          bool                   `protobuf:"varint,1,opt,name=full,proto3" json:"full,omitempty"`
+	Since         int64                  `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
+	Numbers       []uint64               `protobuf:"varint,3,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointOrder) Reset() {
+	*x = CheckpointOrder{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointOrder) ProtoMessage() {}
+
+func (x *CheckpointOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointOrder.ProtoReflect.Descriptor instead.
+func (*CheckpointOrder) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *CheckpointOrder) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *CheckpointOrder) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *CheckpointOrder) GetNumbers() []uint64 {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
 type LaunchReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tasks         []*TaskResult          `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
@@ -2799,7 +4306,7 @@ type LaunchReply struct {
 
 func (x *LaunchReply) Reset() {
 	*x = LaunchReply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[35]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +4318,7 @@ func (x *LaunchReply) String() string {
 func (*LaunchReply) ProtoMessage() {}
 
 func (x *LaunchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[35]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +4331,7 @@ func (x *LaunchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchReply.ProtoReflect.Descriptor instead.
 func (*LaunchReply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{35}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *LaunchReply) GetTasks() []*TaskResult {
@@ -2839,13 +4346,14 @@ type TaskResult struct {
 	Part          int64                  `protobuf:"varint,1,opt,name=part,proto3" json:"part,omitempty"`
 	Receipt       []byte                 `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	Error         *TaskError             `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	Pieces        []*Piece               `protobuf:"bytes,4,rep,name=pieces,proto3" json:"pieces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[36]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +4365,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[36]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +4378,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{36}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TaskResult) GetPart() int64 {
@@ -2894,6 +4402,13 @@ func (x *TaskResult) GetError() *TaskError {
 	return nil
 }
 
+func (x *TaskResult) GetPieces() []*Piece {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
 type TaskError struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Fault         uint32                 `protobuf:"varint,1,opt,name=fault,proto3" json:"fault,omitempty"`
@@ -2904,13 +4419,15 @@ type TaskError struct {
 	MapParts      []int64                `protobuf:"varint,6,rep,packed,name=map_parts,json=mapParts,proto3" json:"map_parts,omitempty"`
 	Holder        uint64                 `protobuf:"varint,7,opt,name=holder,proto3" json:"holder,omitempty"`
 	Block         *BlockID               `protobuf:"bytes,8,opt,name=block,proto3" json:"block,omitempty"`
+	Stream        int32                  `protobuf:"varint,9,opt,name=stream,proto3" json:"stream,omitempty"`
+	Part          int64                  `protobuf:"varint,10,opt,name=part,proto3" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskError) Reset() {
 	*x = TaskError{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[37]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2922,7 +4439,7 @@ func (x *TaskError) String() string {
 func (*TaskError) ProtoMessage() {}
 
 func (x *TaskError) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[37]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2935,7 +4452,7 @@ func (x *TaskError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskError.ProtoReflect.Descriptor instead.
 func (*TaskError) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{37}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TaskError) GetFault() uint32 {
@@ -2994,6 +4511,168 @@ func (x *TaskError) GetBlock() *BlockID {
 	return nil
 }
 
+func (x *TaskError) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *TaskError) GetPart() int64 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+type StatesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatesRequest) Reset() {
+	*x = StatesRequest{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatesRequest) ProtoMessage() {}
+
+func (x *StatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatesRequest.ProtoReflect.Descriptor instead.
+func (*StatesRequest) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *StatesRequest) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+type StatesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	States        []*Held                `protobuf:"bytes,1,rep,name=states,proto3" json:"states,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatesReply) Reset() {
+	*x = StatesReply{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatesReply) ProtoMessage() {}
+
+func (x *StatesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatesReply.ProtoReflect.Descriptor instead.
+func (*StatesReply) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *StatesReply) GetStates() []*Held {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+type Held struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Part          int64                  `protobuf:"varint,2,opt,name=part,proto3" json:"part,omitempty"`
+	Version       *Version               `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Held) Reset() {
+	*x = Held{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Held) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Held) ProtoMessage() {}
+
+func (x *Held) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Held.ProtoReflect.Descriptor instead.
+func (*Held) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *Held) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *Held) GetPart() int64 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *Held) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
 type FetchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Authority     *Authority             `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
@@ -3008,7 +4687,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[38]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +4699,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[38]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3033,7 +4712,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{38}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *FetchRequest) GetAuthority() *Authority {
@@ -3090,7 +4769,7 @@ type FetchFrame struct {
 
 func (x *FetchFrame) Reset() {
 	*x = FetchFrame{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[39]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +4781,7 @@ func (x *FetchFrame) String() string {
 func (*FetchFrame) ProtoMessage() {}
 
 func (x *FetchFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[39]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +4794,7 @@ func (x *FetchFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchFrame.ProtoReflect.Descriptor instead.
 func (*FetchFrame) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{39}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FetchFrame) GetHead() *FetchHead {
@@ -3145,7 +4824,7 @@ type FetchHead struct {
 
 func (x *FetchHead) Reset() {
 	*x = FetchHead{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[40]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3157,7 +4836,7 @@ func (x *FetchHead) String() string {
 func (*FetchHead) ProtoMessage() {}
 
 func (x *FetchHead) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[40]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3170,7 +4849,7 @@ func (x *FetchHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchHead.ProtoReflect.Descriptor instead.
 func (*FetchHead) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{40}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FetchHead) GetMapPart() int64 {
@@ -3204,7 +4883,7 @@ type BlockFrame struct {
 
 func (x *BlockFrame) Reset() {
 	*x = BlockFrame{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[41]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +4895,7 @@ func (x *BlockFrame) String() string {
 func (*BlockFrame) ProtoMessage() {}
 
 func (x *BlockFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[41]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +4908,7 @@ func (x *BlockFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockFrame.ProtoReflect.Descriptor instead.
 func (*BlockFrame) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{41}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *BlockFrame) GetHead() *BlockHead {
@@ -3257,7 +4936,7 @@ type BlockHead struct {
 
 func (x *BlockHead) Reset() {
 	*x = BlockHead{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[42]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3269,7 +4948,7 @@ func (x *BlockHead) String() string {
 func (*BlockHead) ProtoMessage() {}
 
 func (x *BlockHead) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[42]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3282,7 +4961,7 @@ func (x *BlockHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHead.ProtoReflect.Descriptor instead.
 func (*BlockHead) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{42}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *BlockHead) GetId() *BlockID {
@@ -3314,7 +4993,7 @@ type PutReply struct {
 
 func (x *PutReply) Reset() {
 	*x = PutReply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[43]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3326,7 +5005,7 @@ func (x *PutReply) String() string {
 func (*PutReply) ProtoMessage() {}
 
 func (x *PutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[43]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3339,7 +5018,7 @@ func (x *PutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutReply.ProtoReflect.Descriptor instead.
 func (*PutReply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{43}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{65}
 }
 
 type GetRequest struct {
@@ -3351,7 +5030,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[44]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +5042,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[44]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +5055,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{44}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GetRequest) GetId() *BlockID {
@@ -3400,7 +5079,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[45]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3412,7 +5091,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[45]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3425,7 +5104,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{45}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Fault) GetKind() Fault_Kind {
@@ -3453,18 +5132,23 @@ var File_internal_rpc_clusterpb_cluster_proto protoreflect.FileDescriptor
 
 const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
-	"$internal/rpc/clusterpb/cluster.proto\x12\x15raftstream.cluster.v1\"\xc0\x01\n" +
+	"$internal/rpc/clusterpb/cluster.proto\x12\x15raftstream.cluster.v1\"\xff\x01\n" +
 	"\x02Up\x124\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1c.raftstream.cluster.v1.HelloH\x00R\x05hello\x12:\n" +
 	"\arequest\x18\x02 \x01(\v2\x1e.raftstream.cluster.v1.RequestH\x00R\arequest\x12@\n" +
-	"\theartbeat\x18\x03 \x01(\v2 .raftstream.cluster.v1.HeartbeatH\x00R\theartbeatB\x06\n" +
-	"\x04body\"\xfb\x01\n" +
+	"\theartbeat\x18\x03 \x01(\v2 .raftstream.cluster.v1.HeartbeatH\x00R\theartbeat\x12=\n" +
+	"\bfragment\x18\x04 \x01(\v2\x1f.raftstream.cluster.v1.FragmentH\x00R\bfragmentB\x06\n" +
+	"\x04body\"\xba\x02\n" +
 	"\x04Down\x12:\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1e.raftstream.cluster.v1.WelcomeH\x00R\awelcome\x127\n" +
 	"\x06answer\x18\x02 \x01(\v2\x1d.raftstream.cluster.v1.AnswerH\x00R\x06answer\x124\n" +
 	"\x05order\x18\x03 \x01(\v2\x1c.raftstream.cluster.v1.OrderH\x00R\x05order\x12@\n" +
-	"\theartbeat\x18\x04 \x01(\v2 .raftstream.cluster.v1.HeartbeatH\x00R\theartbeatB\x06\n" +
-	"\x04body\"\v\n" +
+	"\theartbeat\x18\x04 \x01(\v2 .raftstream.cluster.v1.HeartbeatH\x00R\theartbeat\x12=\n" +
+	"\bfragment\x18\x05 \x01(\v2\x1f.raftstream.cluster.v1.FragmentH\x00R\bfragmentB\x06\n" +
+	"\x04body\"2\n" +
+	"\bFragment\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\"\v\n" +
 	"\tHeartbeat\"\xc5\x01\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05store\x18\x01 \x01(\tR\x05store\x12\x1e\n" +
@@ -3480,7 +5164,7 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\aWelcome\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
-	"\acluster\x18\x03 \x01(\tR\acluster\"\xf6\x03\n" +
+	"\acluster\x18\x03 \x01(\tR\acluster\"\xeb\x06\n" +
 	"\aRequest\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\rR\x04lane\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12=\n" +
@@ -3490,7 +5174,14 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\x10receiver_stopped\x18\f \x01(\v2&.raftstream.cluster.v1.ReceiverStoppedH\x00R\x0freceiverStopped\x12P\n" +
 	"\x0freceiver_failed\x18\r \x01(\v2%.raftstream.cluster.v1.ReceiverFailedH\x00R\x0ereceiverFailed\x12@\n" +
 	"\tinventory\x18\x0e \x01(\v2 .raftstream.cluster.v1.InventoryH\x00R\tinventory\x12:\n" +
-	"\x05batch\x18\x0f \x01(\v2\".raftstream.cluster.v1.BatchReportH\x00R\x05batchB\x06\n" +
+	"\x05batch\x18\x0f \x01(\v2\".raftstream.cluster.v1.BatchReportH\x00R\x05batch\x12I\n" +
+	"\n" +
+	"checkpoint\x18\x10 \x01(\v2'.raftstream.cluster.v1.CheckpointReportH\x00R\n" +
+	"checkpoint\x12A\n" +
+	"\ahistory\x18\x11 \x01(\v2%.raftstream.cluster.v1.HistoryRequestH\x00R\ahistory\x12G\n" +
+	"\tpositions\x18\x12 \x01(\v2'.raftstream.cluster.v1.PositionsRequestH\x00R\tpositions\x12P\n" +
+	"\x0fsources_planned\x18\x13 \x01(\v2%.raftstream.cluster.v1.SourcesPlannedH\x00R\x0esourcesPlanned\x12J\n" +
+	"\rblocks_copied\x18\x14 \x01(\v2#.raftstream.cluster.v1.BlocksCopiedH\x00R\fblocksCopiedB\x06\n" +
 	"\x04body\"h\n" +
 	"\x06Answer\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\rR\x04lane\x12\x16\n" +
@@ -3536,7 +5227,7 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\tAuthority\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06office\x18\x02 \x01(\x04R\x06office\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x04R\aattempt\"\x87\x02\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\"\xc8\x02\n" +
 	"\vBatchReport\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12>\n" +
@@ -3547,25 +5238,89 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\arecords\x18\x06 \x01(\x03R\arecords\x12\x14\n" +
 	"\x05tries\x18\a \x01(\x03R\x05tries\x12\x14\n" +
 	"\x05error\x18\b \x01(\tR\x05error\x12\x12\n" +
-	"\x04lost\x18\t \x01(\x03R\x04lost\"\xfe\x01\n" +
+	"\x04lost\x18\t \x01(\x03R\x04lost\x12?\n" +
+	"\vlost_blocks\x18\n" +
+	" \x03(\v2\x1e.raftstream.cluster.v1.BlockIDR\n" +
+	"lostBlocks\"7\n" +
+	"\aVersion\x12\x12\n" +
+	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x04R\aattempt\"[\n" +
+	"\aStateAt\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\x05R\x06stream\x128\n" +
+	"\aversion\x18\x02 \x01(\v2\x1e.raftstream.cluster.v1.VersionR\aversion\"g\n" +
+	"\x05Piece\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\x05R\x06stream\x12\x12\n" +
+	"\x04part\x18\x02 \x01(\x03R\x04part\x122\n" +
+	"\x05block\x18\x03 \x01(\v2\x1c.raftstream.cluster.v1.BlockR\x05block\"p\n" +
+	"\n" +
+	"Checkpoint\x12\x12\n" +
+	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x04R\aattempt\x124\n" +
+	"\x06pieces\x18\x03 \x03(\v2\x1c.raftstream.cluster.v1.PieceR\x06pieces\"\xfe\x01\n" +
+	"\x10CheckpointReport\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12>\n" +
+	"\tauthority\x18\x02 \x01(\v2 .raftstream.cluster.v1.AuthorityR\tauthority\x128\n" +
+	"\aversion\x18\x03 \x01(\v2\x1e.raftstream.cluster.v1.VersionR\aversion\x12\x12\n" +
+	"\x04full\x18\x04 \x01(\bR\x04full\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x03R\x05since\x124\n" +
+	"\x06pieces\x18\x06 \x03(\v2\x1c.raftstream.cluster.v1.PieceR\x06pieces\"N\n" +
+	"\x0eHistoryRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\x03R\x06before\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x03R\x04from\"<\n" +
+	"\x10PositionsRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\x05R\x06stream\"\xa1\x01\n" +
+	"\x0eSourcesPlanned\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x16\n" +
+	"\x06office\x18\x03 \x01(\x04R\x06office\x12\x18\n" +
+	"\aplanned\x18\x04 \x01(\x04R\aplanned\x127\n" +
+	"\x05plans\x18\x05 \x03(\v2!.raftstream.cluster.v1.StreamPlanR\x05plans\"\x99\x01\n" +
+	"\n" +
+	"StreamPlan\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\x05R\x06stream\x121\n" +
+	"\x05parts\x18\x02 \x03(\v2\x1b.raftstream.cluster.v1.PartR\x05parts\x12\x16\n" +
+	"\x06forget\x18\x03 \x03(\fR\x06forget\x12\x12\n" +
+	"\x04mark\x18\x04 \x01(\fR\x04mark\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\x80\x01\n" +
+	"\x04Part\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x18\n" +
+	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x124\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x1c.raftstream.cluster.v1.RangeR\x06ranges\"F\n" +
+	"\fBlocksCopied\x126\n" +
+	"\x06blocks\x18\x01 \x03(\v2\x1e.raftstream.cluster.v1.BlockIDR\x06blocks\"\xb8\x02\n" +
 	"\x05Reply\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\rR\aoutcome\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x129\n" +
 	"\x06blocks\x18\x04 \x03(\v2!.raftstream.cluster.v1.BlockReplyR\x06blocks\x12:\n" +
 	"\tpositions\x18\x05 \x03(\v2\x1c.raftstream.cluster.v1.RangeR\tpositions\x126\n" +
-	"\x06delete\x18\x06 \x03(\v2\x1e.raftstream.cluster.v1.BlockIDR\x06delete\"T\n" +
+	"\x06delete\x18\x06 \x03(\v2\x1e.raftstream.cluster.v1.BlockIDR\x06delete\x128\n" +
+	"\ahistory\x18\a \x01(\v2\x1e.raftstream.cluster.v1.HistoryR\ahistory\"\xd0\x01\n" +
+	"\aHistory\x12A\n" +
+	"\n" +
+	"checkpoint\x18\x01 \x01(\v2!.raftstream.cluster.v1.CheckpointR\n" +
+	"checkpoint\x128\n" +
+	"\abatches\x18\x02 \x03(\v2\x1e.raftstream.cluster.v1.VersionR\abatches\x124\n" +
+	"\x06inputs\x18\x03 \x03(\v2\x1c.raftstream.cluster.v1.InputR\x06inputs\x12\x12\n" +
+	"\x04next\x18\x04 \x01(\x03R\x04next\"T\n" +
 	"\n" +
 	"BlockReply\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\rR\aoutcome\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd5\x02\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xa1\x04\n" +
 	"\x05Order\x124\n" +
 	"\x05peers\x18\x01 \x01(\v2\x1c.raftstream.cluster.v1.PeersH\x00R\x05peers\x12M\n" +
 	"\x0estart_receiver\x18\x02 \x01(\v2$.raftstream.cluster.v1.StartReceiverH\x00R\rstartReceiver\x12J\n" +
 	"\rstop_receiver\x18\x03 \x01(\v2#.raftstream.cluster.v1.StopReceiverH\x00R\fstopReceiver\x124\n" +
 	"\x05batch\x18\x04 \x01(\v2\x1c.raftstream.cluster.v1.BatchH\x00R\x05batch\x12=\n" +
-	"\bprogress\x18\x05 \x01(\v2\x1f.raftstream.cluster.v1.ProgressH\x00R\bprogressB\x06\n" +
+	"\bprogress\x18\x05 \x01(\v2\x1f.raftstream.cluster.v1.ProgressH\x00R\bprogress\x12;\n" +
+	"\bset_rate\x18\x06 \x01(\v2\x1e.raftstream.cluster.v1.SetRateH\x00R\asetRate\x12G\n" +
+	"\fplan_sources\x18\a \x01(\v2\".raftstream.cluster.v1.PlanSourcesH\x00R\vplanSources\x12D\n" +
+	"\vcopy_blocks\x18\b \x01(\v2!.raftstream.cluster.v1.CopyBlocksH\x00R\n" +
+	"copyBlocksB\x06\n" +
 	"\x04body\"\x8a\x01\n" +
 	"\x04Peer\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
@@ -3591,12 +5346,29 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04spec\x18\x03 \x01(\v2\x1b.raftstream.cluster.v1.SpecR\x04spec\x12 \n" +
 	"\vfingerprint\x18\x04 \x01(\tR\vfingerprint\x12\x19\n" +
 	"\bblock_ms\x18\x05 \x01(\x03R\ablockMs\x12\x16\n" +
-	"\x06factor\x18\x06 \x01(\x03R\x06factor\"\x87\x01\n" +
+	"\x06factor\x18\x06 \x01(\x03R\x06factor\"\x9b\x01\n" +
 	"\rStartReceiver\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12,\n" +
 	"\x03app\x18\x02 \x01(\v2\x1a.raftstream.cluster.v1.AppR\x03app\x12\x16\n" +
 	"\x06stream\x18\x03 \x01(\x05R\x06stream\x12\x1a\n" +
-	"\binstance\x18\x04 \x01(\x04R\binstance\"\x84\x01\n" +
+	"\binstance\x18\x04 \x01(\x04R\binstance\x12\x12\n" +
+	"\x04rate\x18\x05 \x01(\x03R\x04rate\"y\n" +
+	"\aSetRate\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\x04R\x03app\x12\x16\n" +
+	"\x06stream\x18\x03 \x01(\x05R\x06stream\x12\x1a\n" +
+	"\binstance\x18\x04 \x01(\x04R\binstance\x12\x12\n" +
+	"\x04rate\x18\x05 \x01(\x03R\x04rate\"\x97\x01\n" +
+	"\vPlanSources\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06office\x18\x02 \x01(\x04R\x06office\x12,\n" +
+	"\x03app\x18\x03 \x01(\v2\x1a.raftstream.cluster.v1.AppR\x03app\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\x12\x18\n" +
+	"\aplanned\x18\x05 \x01(\x04R\aplanned\"X\n" +
+	"\n" +
+	"CopyBlocks\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x124\n" +
+	"\x06blocks\x18\x02 \x03(\v2\x1c.raftstream.cluster.v1.BlockR\x06blocks\"\x84\x01\n" +
 	"\fStopReceiver\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\x04R\x03app\x12\x16\n" +
@@ -3608,25 +5380,44 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x10\n" +
 	"\x03crc\x18\x04 \x01(\aR\x03crc\x12\x16\n" +
-	"\x06stores\x18\x05 \x03(\tR\x06stores\"i\n" +
+	"\x06stores\x18\x05 \x03(\tR\x06stores\"\xb9\x01\n" +
 	"\x05Input\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\x05R\x06stream\x12\x12\n" +
-	"\x04time\x18\x02 \x01(\x03R\x04time\x124\n" +
-	"\x06blocks\x18\x03 \x03(\v2\x1c.raftstream.cluster.v1.BlockR\x06blocks\"\xe0\x01\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x121\n" +
+	"\x05parts\x18\x04 \x03(\v2\x1b.raftstream.cluster.v1.PartR\x05parts\x12\x16\n" +
+	"\x06stores\x18\x05 \x03(\tR\x06stores\x129\n" +
+	"\x06blocks\x18\x06 \x03(\v2!.raftstream.cluster.v1.InputBlockR\x06blocks\"\xd4\x01\n" +
+	"\n" +
+	"InputBlock\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\x04R\binstance\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x18\n" +
+	"\arecords\x18\x04 \x01(\x03R\arecords\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x10\n" +
+	"\x03crc\x18\x06 \x01(\aR\x03crc\x12\x16\n" +
+	"\x06stores\x18\a \x03(\rR\x06stores\x12\x1b\n" +
+	"\x06stream\x18\b \x01(\x05H\x00R\x06stream\x88\x01\x01B\t\n" +
+	"\a_stream\"\xfe\x02\n" +
 	"\x05Batch\x12>\n" +
 	"\tauthority\x18\x01 \x01(\v2 .raftstream.cluster.v1.AuthorityR\tauthority\x12,\n" +
 	"\x03app\x18\x02 \x01(\v2\x1a.raftstream.cluster.v1.AppR\x03app\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x03R\x04time\x124\n" +
 	"\x06inputs\x18\x04 \x03(\v2\x1c.raftstream.cluster.v1.InputR\x06inputs\x12\x1f\n" +
 	"\vaccept_loss\x18\x05 \x01(\bR\n" +
-	"acceptLoss\"\xc7\x01\n" +
+	"acceptLoss\x126\n" +
+	"\x06states\x18\x06 \x03(\v2\x1e.raftstream.cluster.v1.StateAtR\x06states\x12\"\n" +
+	"\fcheckpointed\x18\a \x01(\x03R\fcheckpointed\x12\x1d\n" +
+	"\n" +
+	"full_bytes\x18\b \x01(\x03R\tfullBytes\x12!\n" +
+	"\fchange_bytes\x18\t \x01(\x03R\vchangeBytes\"\xeb\x01\n" +
 	"\bProgress\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\x04R\x03app\x12\x1c\n" +
 	"\tcompleted\x18\x03 \x01(\x03R\tcompleted\x12\x18\n" +
 	"\acleaned\x18\x04 \x01(\x03R\acleaned\x12\x14\n" +
 	"\x05ended\x18\x05 \x01(\bR\x05ended\x12E\n" +
-	"\tinstances\x18\x06 \x03(\v2'.raftstream.cluster.v1.InstanceProgressR\tinstances\"\x8c\x01\n" +
+	"\tinstances\x18\x06 \x03(\v2'.raftstream.cluster.v1.InstanceProgressR\tinstances\x12\"\n" +
+	"\fcheckpointed\x18\a \x01(\x03R\fcheckpointed\"\x8c\x01\n" +
 	"\x10InstanceProgress\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\x05R\x06stream\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\x04R\binstance\x12\x18\n" +
@@ -3642,7 +5433,7 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\x03dep\x18\x02 \x01(\x03R\x03dep\"a\n" +
 	"\tMapOutput\x12:\n" +
 	"\ashuffle\x18\x01 \x01(\v2 .raftstream.cluster.v1.ShuffleIDR\ashuffle\x12\x18\n" +
-	"\aholders\x18\x02 \x03(\x04R\aholders\"\xf0\x03\n" +
+	"\aholders\x18\x02 \x03(\x04R\aholders\"\xa8\x05\n" +
 	"\rLaunchRequest\x12>\n" +
 	"\tauthority\x18\x01 \x01(\v2 .raftstream.cluster.v1.AuthorityR\tauthority\x12,\n" +
 	"\x03app\x18\x02 \x01(\v2\x1a.raftstream.cluster.v1.AppR\x03app\x12\x12\n" +
@@ -3657,14 +5448,29 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	" \x03(\v2\x1c.raftstream.cluster.v1.InputR\x06inputs\x12A\n" +
 	"\vmap_outputs\x18\v \x03(\v2 .raftstream.cluster.v1.MapOutputR\n" +
 	"mapOutputs\x12\x18\n" +
-	"\alineage\x18\f \x01(\x06R\alineage\"F\n" +
+	"\alineage\x18\f \x01(\x06R\alineage\x124\n" +
+	"\x04root\x18\r \x01(\v2 .raftstream.cluster.v1.DatasetIDR\x04root\x128\n" +
+	"\x06states\x18\x0e \x03(\v2 .raftstream.cluster.v1.StateBaseR\x06states\x12F\n" +
+	"\n" +
+	"checkpoint\x18\x0f \x01(\v2&.raftstream.cluster.v1.CheckpointOrderR\n" +
+	"checkpoint\"\xc1\x01\n" +
+	"\tStateBase\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\x05R\x06stream\x122\n" +
+	"\x04base\x18\x02 \x01(\v2\x1e.raftstream.cluster.v1.VersionR\x04base\x124\n" +
+	"\x05makes\x18\x03 \x01(\v2\x1e.raftstream.cluster.v1.VersionR\x05makes\x122\n" +
+	"\x05chain\x18\x04 \x03(\v2\x1c.raftstream.cluster.v1.PieceR\x05chain\"U\n" +
+	"\x0fCheckpointOrder\x12\x12\n" +
+	"\x04full\x18\x01 \x01(\bR\x04full\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x18\n" +
+	"\anumbers\x18\x03 \x03(\x04R\anumbers\"F\n" +
 	"\vLaunchReply\x127\n" +
-	"\x05tasks\x18\x01 \x03(\v2!.raftstream.cluster.v1.TaskResultR\x05tasks\"r\n" +
+	"\x05tasks\x18\x01 \x03(\v2!.raftstream.cluster.v1.TaskResultR\x05tasks\"\xa8\x01\n" +
 	"\n" +
 	"TaskResult\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\x03R\x04part\x12\x18\n" +
 	"\areceipt\x18\x02 \x01(\fR\areceipt\x126\n" +
-	"\x05error\x18\x03 \x01(\v2 .raftstream.cluster.v1.TaskErrorR\x05error\"\x88\x02\n" +
+	"\x05error\x18\x03 \x01(\v2 .raftstream.cluster.v1.TaskErrorR\x05error\x124\n" +
+	"\x06pieces\x18\x04 \x03(\v2\x1c.raftstream.cluster.v1.PieceR\x06pieces\"\xb4\x02\n" +
 	"\tTaskError\x12\x14\n" +
 	"\x05fault\x18\x01 \x01(\rR\x05fault\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x1a\n" +
@@ -3673,7 +5479,18 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\ashuffle\x18\x05 \x01(\v2 .raftstream.cluster.v1.ShuffleIDR\ashuffle\x12\x1b\n" +
 	"\tmap_parts\x18\x06 \x03(\x03R\bmapParts\x12\x16\n" +
 	"\x06holder\x18\a \x01(\x04R\x06holder\x124\n" +
-	"\x05block\x18\b \x01(\v2\x1e.raftstream.cluster.v1.BlockIDR\x05block\"\xe7\x01\n" +
+	"\x05block\x18\b \x01(\v2\x1e.raftstream.cluster.v1.BlockIDR\x05block\x12\x16\n" +
+	"\x06stream\x18\t \x01(\x05R\x06stream\x12\x12\n" +
+	"\x04part\x18\n" +
+	" \x01(\x03R\x04part\"!\n" +
+	"\rStatesRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\"B\n" +
+	"\vStatesReply\x123\n" +
+	"\x06states\x18\x01 \x03(\v2\x1b.raftstream.cluster.v1.HeldR\x06states\"l\n" +
+	"\x04Held\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\x05R\x06stream\x12\x12\n" +
+	"\x04part\x18\x02 \x01(\x03R\x04part\x128\n" +
+	"\aversion\x18\x03 \x01(\v2\x1e.raftstream.cluster.v1.VersionR\aversion\"\xe7\x01\n" +
 	"\fFetchRequest\x12>\n" +
 	"\tauthority\x18\x01 \x01(\v2 .raftstream.cluster.v1.AuthorityR\tauthority\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\x04R\x03app\x12:\n" +
@@ -3716,13 +5533,14 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04FULL\x10\x04\x12\b\n" +
 	"\x04TASK\x10\x05\x12\x0f\n" +
 	"\vOTHER_STORE\x10\x06\x12\x11\n" +
-	"\rOTHER_CLUSTER\x10\a2\x8f\x03\n" +
+	"\rOTHER_CLUSTER\x10\a2\xe3\x03\n" +
 	"\aCluster\x12E\n" +
 	"\aControl\x12\x19.raftstream.cluster.v1.Up\x1a\x1b.raftstream.cluster.v1.Down(\x010\x01\x12R\n" +
 	"\x06Launch\x12$.raftstream.cluster.v1.LaunchRequest\x1a\".raftstream.cluster.v1.LaunchReply\x12Q\n" +
 	"\x05Fetch\x12#.raftstream.cluster.v1.FetchRequest\x1a!.raftstream.cluster.v1.FetchFrame0\x01\x12I\n" +
 	"\x03Put\x12!.raftstream.cluster.v1.BlockFrame\x1a\x1f.raftstream.cluster.v1.PutReply\x12K\n" +
-	"\x03Get\x12!.raftstream.cluster.v1.GetRequest\x1a!.raftstream.cluster.v1.BlockFrameB9Z7github.com/raftstream/raftstream/internal/rpc/clusterpbb\x06proto3"
+	"\x03Get\x12!.raftstream.cluster.v1.GetRequest\x1a!.raftstream.cluster.v1.BlockFrame\x12R\n" +
+	"\x06States\x12$.raftstream.cluster.v1.StatesRequest\x1a\".raftstream.cluster.v1.StatesReplyB9Z7github.com/raftstream/raftstream/internal/rpc/clusterpbb\x06proto3"
 
 var (
 	file_internal_rpc_clusterpb_cluster_proto_rawDescOnce sync.Once
@@ -3737,128 +5555,190 @@ func file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_rpc_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_internal_rpc_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_internal_rpc_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_internal_rpc_clusterpb_cluster_proto_goTypes = []any{
 	(Fault_Kind)(0),          // 0: raftstream.cluster.v1.Fault.Kind
 	(*Up)(nil),               // 1: raftstream.cluster.v1.Up
 	(*Down)(nil),             // 2: raftstream.cluster.v1.Down
-	(*Heartbeat)(nil),        // 3: raftstream.cluster.v1.Heartbeat
-	(*Hello)(nil),            // 4: raftstream.cluster.v1.Hello
-	(*Welcome)(nil),          // 5: raftstream.cluster.v1.Welcome
-	(*Request)(nil),          // 6: raftstream.cluster.v1.Request
-	(*Answer)(nil),           // 7: raftstream.cluster.v1.Answer
-	(*BlockID)(nil),          // 8: raftstream.cluster.v1.BlockID
-	(*Range)(nil),            // 9: raftstream.cluster.v1.Range
-	(*BlocksReport)(nil),     // 10: raftstream.cluster.v1.BlocksReport
-	(*BlockReport)(nil),      // 11: raftstream.cluster.v1.BlockReport
-	(*ReceiverStarted)(nil),  // 12: raftstream.cluster.v1.ReceiverStarted
-	(*ReceiverStopped)(nil),  // 13: raftstream.cluster.v1.ReceiverStopped
-	(*ReceiverFailed)(nil),   // 14: raftstream.cluster.v1.ReceiverFailed
-	(*Inventory)(nil),        // 15: raftstream.cluster.v1.Inventory
-	(*Authority)(nil),        // 16: raftstream.cluster.v1.Authority
-	(*BatchReport)(nil),      // 17: raftstream.cluster.v1.BatchReport
-	(*Reply)(nil),            // 18: raftstream.cluster.v1.Reply
-	(*BlockReply)(nil),       // 19: raftstream.cluster.v1.BlockReply
-	(*Order)(nil),            // 20: raftstream.cluster.v1.Order
-	(*Peer)(nil),             // 21: raftstream.cluster.v1.Peer
-	(*Peers)(nil),            // 22: raftstream.cluster.v1.Peers
-	(*Spec)(nil),             // 23: raftstream.cluster.v1.Spec
-	(*App)(nil),              // 24: raftstream.cluster.v1.App
-	(*StartReceiver)(nil),    // 25: raftstream.cluster.v1.StartReceiver
-	(*StopReceiver)(nil),     // 26: raftstream.cluster.v1.StopReceiver
-	(*Block)(nil),            // 27: raftstream.cluster.v1.Block
-	(*Input)(nil),            // 28: raftstream.cluster.v1.Input
-	(*Batch)(nil),            // 29: raftstream.cluster.v1.Batch
-	(*Progress)(nil),         // 30: raftstream.cluster.v1.Progress
-	(*InstanceProgress)(nil), // 31: raftstream.cluster.v1.InstanceProgress
-	(*DatasetID)(nil),        // 32: raftstream.cluster.v1.DatasetID
-	(*ShuffleID)(nil),        // 33: raftstream.cluster.v1.ShuffleID
-	(*MapOutput)(nil),        // 34: raftstream.cluster.v1.MapOutput
-	(*LaunchRequest)(nil),    // 35: raftstream.cluster.v1.LaunchRequest
-	(*LaunchReply)(nil),      // 36: raftstream.cluster.v1.LaunchReply
-	(*TaskResult)(nil),       // 37: raftstream.cluster.v1.TaskResult
-	(*TaskError)(nil),        // 38: raftstream.cluster.v1.TaskError
-	(*FetchRequest)(nil),     // 39: raftstream.cluster.v1.FetchRequest
-	(*FetchFrame)(nil),       // 40: raftstream.cluster.v1.FetchFrame
-	(*FetchHead)(nil),        // 41: raftstream.cluster.v1.FetchHead
-	(*BlockFrame)(nil),       // 42: raftstream.cluster.v1.BlockFrame
-	(*BlockHead)(nil),        // 43: raftstream.cluster.v1.BlockHead
-	(*PutReply)(nil),         // 44: raftstream.cluster.v1.PutReply
-	(*GetRequest)(nil),       // 45: raftstream.cluster.v1.GetRequest
-	(*Fault)(nil),            // 46: raftstream.cluster.v1.Fault
+	(*Fragment)(nil),         // 3: raftstream.cluster.v1.Fragment
+	(*Heartbeat)(nil),        // 4: raftstream.cluster.v1.Heartbeat
+	(*Hello)(nil),            // 5: raftstream.cluster.v1.Hello
+	(*Welcome)(nil),          // 6: raftstream.cluster.v1.Welcome
+	(*Request)(nil),          // 7: raftstream.cluster.v1.Request
+	(*Answer)(nil),           // 8: raftstream.cluster.v1.Answer
+	(*BlockID)(nil),          // 9: raftstream.cluster.v1.BlockID
+	(*Range)(nil),            // 10: raftstream.cluster.v1.Range
+	(*BlocksReport)(nil),     // 11: raftstream.cluster.v1.BlocksReport
+	(*BlockReport)(nil),      // 12: raftstream.cluster.v1.BlockReport
+	(*ReceiverStarted)(nil),  // 13: raftstream.cluster.v1.ReceiverStarted
+	(*ReceiverStopped)(nil),  // 14: raftstream.cluster.v1.ReceiverStopped
+	(*ReceiverFailed)(nil),   // 15: raftstream.cluster.v1.ReceiverFailed
+	(*Inventory)(nil),        // 16: raftstream.cluster.v1.Inventory
+	(*Authority)(nil),        // 17: raftstream.cluster.v1.Authority
+	(*BatchReport)(nil),      // 18: raftstream.cluster.v1.BatchReport
+	(*Version)(nil),          // 19: raftstream.cluster.v1.Version
+	(*StateAt)(nil),          // 20: raftstream.cluster.v1.StateAt
+	(*Piece)(nil),            // 21: raftstream.cluster.v1.Piece
+	(*Checkpoint)(nil),       // 22: raftstream.cluster.v1.Checkpoint
+	(*CheckpointReport)(nil), // 23: raftstream.cluster.v1.CheckpointReport
+	(*HistoryRequest)(nil),   // 24: raftstream.cluster.v1.HistoryRequest
+	(*PositionsRequest)(nil), // 25: raftstream.cluster.v1.PositionsRequest
+	(*SourcesPlanned)(nil),   // 26: raftstream.cluster.v1.SourcesPlanned
+	(*StreamPlan)(nil),       // 27: raftstream.cluster.v1.StreamPlan
+	(*Part)(nil),             // 28: raftstream.cluster.v1.Part
+	(*BlocksCopied)(nil),     // 29: raftstream.cluster.v1.BlocksCopied
+	(*Reply)(nil),            // 30: raftstream.cluster.v1.Reply
+	(*History)(nil),          // 31: raftstream.cluster.v1.History
+	(*BlockReply)(nil),       // 32: raftstream.cluster.v1.BlockReply
+	(*Order)(nil),            // 33: raftstream.cluster.v1.Order
+	(*Peer)(nil),             // 34: raftstream.cluster.v1.Peer
+	(*Peers)(nil),            // 35: raftstream.cluster.v1.Peers
+	(*Spec)(nil),             // 36: raftstream.cluster.v1.Spec
+	(*App)(nil),              // 37: raftstream.cluster.v1.App
+	(*StartReceiver)(nil),    // 38: raftstream.cluster.v1.StartReceiver
+	(*SetRate)(nil),          // 39: raftstream.cluster.v1.SetRate
+	(*PlanSources)(nil),      // 40: raftstream.cluster.v1.PlanSources
+	(*CopyBlocks)(nil),       // 41: raftstream.cluster.v1.CopyBlocks
+	(*StopReceiver)(nil),     // 42: raftstream.cluster.v1.StopReceiver
+	(*Block)(nil),            // 43: raftstream.cluster.v1.Block
+	(*Input)(nil),            // 44: raftstream.cluster.v1.Input
+	(*InputBlock)(nil),       // 45: raftstream.cluster.v1.InputBlock
+	(*Batch)(nil),            // 46: raftstream.cluster.v1.Batch
+	(*Progress)(nil),         // 47: raftstream.cluster.v1.Progress
+	(*InstanceProgress)(nil), // 48: raftstream.cluster.v1.InstanceProgress
+	(*DatasetID)(nil),        // 49: raftstream.cluster.v1.DatasetID
+	(*ShuffleID)(nil),        // 50: raftstream.cluster.v1.ShuffleID
+	(*MapOutput)(nil),        // 51: raftstream.cluster.v1.MapOutput
+	(*LaunchRequest)(nil),    // 52: raftstream.cluster.v1.LaunchRequest
+	(*StateBase)(nil),        // 53: raftstream.cluster.v1.StateBase
+	(*CheckpointOrder)(nil),  // 54: raftstream.cluster.v1.CheckpointOrder
+	(*LaunchReply)(nil),      // 55: raftstream.cluster.v1.LaunchReply
+	(*TaskResult)(nil),       // 56: raftstream.cluster.v1.TaskResult
+	(*TaskError)(nil),        // 57: raftstream.cluster.v1.TaskError
+	(*StatesRequest)(nil),    // 58: raftstream.cluster.v1.StatesRequest
+	(*StatesReply)(nil),      // 59: raftstream.cluster.v1.StatesReply
+	(*Held)(nil),             // 60: raftstream.cluster.v1.Held
+	(*FetchRequest)(nil),     // 61: raftstream.cluster.v1.FetchRequest
+	(*FetchFrame)(nil),       // 62: raftstream.cluster.v1.FetchFrame
+	(*FetchHead)(nil),        // 63: raftstream.cluster.v1.FetchHead
+	(*BlockFrame)(nil),       // 64: raftstream.cluster.v1.BlockFrame
+	(*BlockHead)(nil),        // 65: raftstream.cluster.v1.BlockHead
+	(*PutReply)(nil),         // 66: raftstream.cluster.v1.PutReply
+	(*GetRequest)(nil),       // 67: raftstream.cluster.v1.GetRequest
+	(*Fault)(nil),            // 68: raftstream.cluster.v1.Fault
 }
 var file_internal_rpc_clusterpb_cluster_proto_depIdxs = []int32{
-	4,  // 0: raftstream.cluster.v1.Up.hello:type_name -> raftstream.cluster.v1.Hello
-	6,  // 1: raftstream.cluster.v1.Up.request:type_name -> raftstream.cluster.v1.Request
-	3,  // 2: raftstream.cluster.v1.Up.heartbeat:type_name -> raftstream.cluster.v1.Heartbeat
-	5,  // 3: raftstream.cluster.v1.Down.welcome:type_name -> raftstream.cluster.v1.Welcome
-	7,  // 4: raftstream.cluster.v1.Down.answer:type_name -> raftstream.cluster.v1.Answer
-	20, // 5: raftstream.cluster.v1.Down.order:type_name -> raftstream.cluster.v1.Order
-	3,  // 6: raftstream.cluster.v1.Down.heartbeat:type_name -> raftstream.cluster.v1.Heartbeat
-	10, // 7: raftstream.cluster.v1.Request.blocks:type_name -> raftstream.cluster.v1.BlocksReport
-	12, // 8: raftstream.cluster.v1.Request.receiver_started:type_name -> raftstream.cluster.v1.ReceiverStarted
-	13, // 9: raftstream.cluster.v1.Request.receiver_stopped:type_name -> raftstream.cluster.v1.ReceiverStopped
-	14, // 10: raftstream.cluster.v1.Request.receiver_failed:type_name -> raftstream.cluster.v1.ReceiverFailed
-	15, // 11: raftstream.cluster.v1.Request.inventory:type_name -> raftstream.cluster.v1.Inventory
-	17, // 12: raftstream.cluster.v1.Request.batch:type_name -> raftstream.cluster.v1.BatchReport
-	18, // 13: raftstream.cluster.v1.Answer.reply:type_name -> raftstream.cluster.v1.Reply
-	11, // 14: raftstream.cluster.v1.BlocksReport.blocks:type_name -> raftstream.cluster.v1.BlockReport
-	8,  // 15: raftstream.cluster.v1.BlockReport.id:type_name -> raftstream.cluster.v1.BlockID
-	9,  // 16: raftstream.cluster.v1.BlockReport.ranges:type_name -> raftstream.cluster.v1.Range
-	8,  // 17: raftstream.cluster.v1.Inventory.blocks:type_name -> raftstream.cluster.v1.BlockID
-	16, // 18: raftstream.cluster.v1.BatchReport.authority:type_name -> raftstream.cluster.v1.Authority
-	19, // 19: raftstream.cluster.v1.Reply.blocks:type_name -> raftstream.cluster.v1.BlockReply
-	9,  // 20: raftstream.cluster.v1.Reply.positions:type_name -> raftstream.cluster.v1.Range
-	8,  // 21: raftstream.cluster.v1.Reply.delete:type_name -> raftstream.cluster.v1.BlockID
-	22, // 22: raftstream.cluster.v1.Order.peers:type_name -> raftstream.cluster.v1.Peers
-	25, // 23: raftstream.cluster.v1.Order.start_receiver:type_name -> raftstream.cluster.v1.StartReceiver
-	26, // 24: raftstream.cluster.v1.Order.stop_receiver:type_name -> raftstream.cluster.v1.StopReceiver
-	29, // 25: raftstream.cluster.v1.Order.batch:type_name -> raftstream.cluster.v1.Batch
-	30, // 26: raftstream.cluster.v1.Order.progress:type_name -> raftstream.cluster.v1.Progress
-	21, // 27: raftstream.cluster.v1.Peers.peers:type_name -> raftstream.cluster.v1.Peer
-	23, // 28: raftstream.cluster.v1.App.spec:type_name -> raftstream.cluster.v1.Spec
-	24, // 29: raftstream.cluster.v1.StartReceiver.app:type_name -> raftstream.cluster.v1.App
-	8,  // 30: raftstream.cluster.v1.Block.id:type_name -> raftstream.cluster.v1.BlockID
-	27, // 31: raftstream.cluster.v1.Input.blocks:type_name -> raftstream.cluster.v1.Block
-	16, // 32: raftstream.cluster.v1.Batch.authority:type_name -> raftstream.cluster.v1.Authority
-	24, // 33: raftstream.cluster.v1.Batch.app:type_name -> raftstream.cluster.v1.App
-	28, // 34: raftstream.cluster.v1.Batch.inputs:type_name -> raftstream.cluster.v1.Input
-	31, // 35: raftstream.cluster.v1.Progress.instances:type_name -> raftstream.cluster.v1.InstanceProgress
-	32, // 36: raftstream.cluster.v1.ShuffleID.of:type_name -> raftstream.cluster.v1.DatasetID
-	33, // 37: raftstream.cluster.v1.MapOutput.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	16, // 38: raftstream.cluster.v1.LaunchRequest.authority:type_name -> raftstream.cluster.v1.Authority
-	24, // 39: raftstream.cluster.v1.LaunchRequest.app:type_name -> raftstream.cluster.v1.App
-	32, // 40: raftstream.cluster.v1.LaunchRequest.dataset:type_name -> raftstream.cluster.v1.DatasetID
-	33, // 41: raftstream.cluster.v1.LaunchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	28, // 42: raftstream.cluster.v1.LaunchRequest.inputs:type_name -> raftstream.cluster.v1.Input
-	34, // 43: raftstream.cluster.v1.LaunchRequest.map_outputs:type_name -> raftstream.cluster.v1.MapOutput
-	37, // 44: raftstream.cluster.v1.LaunchReply.tasks:type_name -> raftstream.cluster.v1.TaskResult
-	38, // 45: raftstream.cluster.v1.TaskResult.error:type_name -> raftstream.cluster.v1.TaskError
-	33, // 46: raftstream.cluster.v1.TaskError.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	8,  // 47: raftstream.cluster.v1.TaskError.block:type_name -> raftstream.cluster.v1.BlockID
-	16, // 48: raftstream.cluster.v1.FetchRequest.authority:type_name -> raftstream.cluster.v1.Authority
-	33, // 49: raftstream.cluster.v1.FetchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	41, // 50: raftstream.cluster.v1.FetchFrame.head:type_name -> raftstream.cluster.v1.FetchHead
-	43, // 51: raftstream.cluster.v1.BlockFrame.head:type_name -> raftstream.cluster.v1.BlockHead
-	8,  // 52: raftstream.cluster.v1.BlockHead.id:type_name -> raftstream.cluster.v1.BlockID
-	8,  // 53: raftstream.cluster.v1.GetRequest.id:type_name -> raftstream.cluster.v1.BlockID
-	0,  // 54: raftstream.cluster.v1.Fault.kind:type_name -> raftstream.cluster.v1.Fault.Kind
-	38, // 55: raftstream.cluster.v1.Fault.task:type_name -> raftstream.cluster.v1.TaskError
-	1,  // 56: raftstream.cluster.v1.Cluster.Control:input_type -> raftstream.cluster.v1.Up
-	35, // 57: raftstream.cluster.v1.Cluster.Launch:input_type -> raftstream.cluster.v1.LaunchRequest
-	39, // 58: raftstream.cluster.v1.Cluster.Fetch:input_type -> raftstream.cluster.v1.FetchRequest
-	42, // 59: raftstream.cluster.v1.Cluster.Put:input_type -> raftstream.cluster.v1.BlockFrame
-	45, // 60: raftstream.cluster.v1.Cluster.Get:input_type -> raftstream.cluster.v1.GetRequest
-	2,  // 61: raftstream.cluster.v1.Cluster.Control:output_type -> raftstream.cluster.v1.Down
-	36, // 62: raftstream.cluster.v1.Cluster.Launch:output_type -> raftstream.cluster.v1.LaunchReply
-	40, // 63: raftstream.cluster.v1.Cluster.Fetch:output_type -> raftstream.cluster.v1.FetchFrame
-	44, // 64: raftstream.cluster.v1.Cluster.Put:output_type -> raftstream.cluster.v1.PutReply
-	42, // 65: raftstream.cluster.v1.Cluster.Get:output_type -> raftstream.cluster.v1.BlockFrame
-	61, // [61:66] is the sub-list for method output_type
-	56, // [56:61] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	5,   // 0: raftstream.cluster.v1.Up.hello:type_name -> raftstream.cluster.v1.Hello
+	7,   // 1: raftstream.cluster.v1.Up.request:type_name -> raftstream.cluster.v1.Request
+	4,   // 2: raftstream.cluster.v1.Up.heartbeat:type_name -> raftstream.cluster.v1.Heartbeat
+	3,   // 3: raftstream.cluster.v1.Up.fragment:type_name -> raftstream.cluster.v1.Fragment
+	6,   // 4: raftstream.cluster.v1.Down.welcome:type_name -> raftstream.cluster.v1.Welcome
+	8,   // 5: raftstream.cluster.v1.Down.answer:type_name -> raftstream.cluster.v1.Answer
+	33,  // 6: raftstream.cluster.v1.Down.order:type_name -> raftstream.cluster.v1.Order
+	4,   // 7: raftstream.cluster.v1.Down.heartbeat:type_name -> raftstream.cluster.v1.Heartbeat
+	3,   // 8: raftstream.cluster.v1.Down.fragment:type_name -> raftstream.cluster.v1.Fragment
+	11,  // 9: raftstream.cluster.v1.Request.blocks:type_name -> raftstream.cluster.v1.BlocksReport
+	13,  // 10: raftstream.cluster.v1.Request.receiver_started:type_name -> raftstream.cluster.v1.ReceiverStarted
+	14,  // 11: raftstream.cluster.v1.Request.receiver_stopped:type_name -> raftstream.cluster.v1.ReceiverStopped
+	15,  // 12: raftstream.cluster.v1.Request.receiver_failed:type_name -> raftstream.cluster.v1.ReceiverFailed
+	16,  // 13: raftstream.cluster.v1.Request.inventory:type_name -> raftstream.cluster.v1.Inventory
+	18,  // 14: raftstream.cluster.v1.Request.batch:type_name -> raftstream.cluster.v1.BatchReport
+	23,  // 15: raftstream.cluster.v1.Request.checkpoint:type_name -> raftstream.cluster.v1.CheckpointReport
+	24,  // 16: raftstream.cluster.v1.Request.history:type_name -> raftstream.cluster.v1.HistoryRequest
+	25,  // 17: raftstream.cluster.v1.Request.positions:type_name -> raftstream.cluster.v1.PositionsRequest
+	26,  // 18: raftstream.cluster.v1.Request.sources_planned:type_name -> raftstream.cluster.v1.SourcesPlanned
+	29,  // 19: raftstream.cluster.v1.Request.blocks_copied:type_name -> raftstream.cluster.v1.BlocksCopied
+	30,  // 20: raftstream.cluster.v1.Answer.reply:type_name -> raftstream.cluster.v1.Reply
+	12,  // 21: raftstream.cluster.v1.BlocksReport.blocks:type_name -> raftstream.cluster.v1.BlockReport
+	9,   // 22: raftstream.cluster.v1.BlockReport.id:type_name -> raftstream.cluster.v1.BlockID
+	10,  // 23: raftstream.cluster.v1.BlockReport.ranges:type_name -> raftstream.cluster.v1.Range
+	9,   // 24: raftstream.cluster.v1.Inventory.blocks:type_name -> raftstream.cluster.v1.BlockID
+	17,  // 25: raftstream.cluster.v1.BatchReport.authority:type_name -> raftstream.cluster.v1.Authority
+	9,   // 26: raftstream.cluster.v1.BatchReport.lost_blocks:type_name -> raftstream.cluster.v1.BlockID
+	19,  // 27: raftstream.cluster.v1.StateAt.version:type_name -> raftstream.cluster.v1.Version
+	43,  // 28: raftstream.cluster.v1.Piece.block:type_name -> raftstream.cluster.v1.Block
+	21,  // 29: raftstream.cluster.v1.Checkpoint.pieces:type_name -> raftstream.cluster.v1.Piece
+	17,  // 30: raftstream.cluster.v1.CheckpointReport.authority:type_name -> raftstream.cluster.v1.Authority
+	19,  // 31: raftstream.cluster.v1.CheckpointReport.version:type_name -> raftstream.cluster.v1.Version
+	21,  // 32: raftstream.cluster.v1.CheckpointReport.pieces:type_name -> raftstream.cluster.v1.Piece
+	27,  // 33: raftstream.cluster.v1.SourcesPlanned.plans:type_name -> raftstream.cluster.v1.StreamPlan
+	28,  // 34: raftstream.cluster.v1.StreamPlan.parts:type_name -> raftstream.cluster.v1.Part
+	10,  // 35: raftstream.cluster.v1.Part.ranges:type_name -> raftstream.cluster.v1.Range
+	9,   // 36: raftstream.cluster.v1.BlocksCopied.blocks:type_name -> raftstream.cluster.v1.BlockID
+	32,  // 37: raftstream.cluster.v1.Reply.blocks:type_name -> raftstream.cluster.v1.BlockReply
+	10,  // 38: raftstream.cluster.v1.Reply.positions:type_name -> raftstream.cluster.v1.Range
+	9,   // 39: raftstream.cluster.v1.Reply.delete:type_name -> raftstream.cluster.v1.BlockID
+	31,  // 40: raftstream.cluster.v1.Reply.history:type_name -> raftstream.cluster.v1.History
+	22,  // 41: raftstream.cluster.v1.History.checkpoint:type_name -> raftstream.cluster.v1.Checkpoint
+	19,  // 42: raftstream.cluster.v1.History.batches:type_name -> raftstream.cluster.v1.Version
+	44,  // 43: raftstream.cluster.v1.History.inputs:type_name -> raftstream.cluster.v1.Input
+	35,  // 44: raftstream.cluster.v1.Order.peers:type_name -> raftstream.cluster.v1.Peers
+	38,  // 45: raftstream.cluster.v1.Order.start_receiver:type_name -> raftstream.cluster.v1.StartReceiver
+	42,  // 46: raftstream.cluster.v1.Order.stop_receiver:type_name -> raftstream.cluster.v1.StopReceiver
+	46,  // 47: raftstream.cluster.v1.Order.batch:type_name -> raftstream.cluster.v1.Batch
+	47,  // 48: raftstream.cluster.v1.Order.progress:type_name -> raftstream.cluster.v1.Progress
+	39,  // 49: raftstream.cluster.v1.Order.set_rate:type_name -> raftstream.cluster.v1.SetRate
+	40,  // 50: raftstream.cluster.v1.Order.plan_sources:type_name -> raftstream.cluster.v1.PlanSources
+	41,  // 51: raftstream.cluster.v1.Order.copy_blocks:type_name -> raftstream.cluster.v1.CopyBlocks
+	34,  // 52: raftstream.cluster.v1.Peers.peers:type_name -> raftstream.cluster.v1.Peer
+	36,  // 53: raftstream.cluster.v1.App.spec:type_name -> raftstream.cluster.v1.Spec
+	37,  // 54: raftstream.cluster.v1.StartReceiver.app:type_name -> raftstream.cluster.v1.App
+	37,  // 55: raftstream.cluster.v1.PlanSources.app:type_name -> raftstream.cluster.v1.App
+	43,  // 56: raftstream.cluster.v1.CopyBlocks.blocks:type_name -> raftstream.cluster.v1.Block
+	9,   // 57: raftstream.cluster.v1.Block.id:type_name -> raftstream.cluster.v1.BlockID
+	28,  // 58: raftstream.cluster.v1.Input.parts:type_name -> raftstream.cluster.v1.Part
+	45,  // 59: raftstream.cluster.v1.Input.blocks:type_name -> raftstream.cluster.v1.InputBlock
+	17,  // 60: raftstream.cluster.v1.Batch.authority:type_name -> raftstream.cluster.v1.Authority
+	37,  // 61: raftstream.cluster.v1.Batch.app:type_name -> raftstream.cluster.v1.App
+	44,  // 62: raftstream.cluster.v1.Batch.inputs:type_name -> raftstream.cluster.v1.Input
+	20,  // 63: raftstream.cluster.v1.Batch.states:type_name -> raftstream.cluster.v1.StateAt
+	48,  // 64: raftstream.cluster.v1.Progress.instances:type_name -> raftstream.cluster.v1.InstanceProgress
+	49,  // 65: raftstream.cluster.v1.ShuffleID.of:type_name -> raftstream.cluster.v1.DatasetID
+	50,  // 66: raftstream.cluster.v1.MapOutput.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	17,  // 67: raftstream.cluster.v1.LaunchRequest.authority:type_name -> raftstream.cluster.v1.Authority
+	37,  // 68: raftstream.cluster.v1.LaunchRequest.app:type_name -> raftstream.cluster.v1.App
+	49,  // 69: raftstream.cluster.v1.LaunchRequest.dataset:type_name -> raftstream.cluster.v1.DatasetID
+	50,  // 70: raftstream.cluster.v1.LaunchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	44,  // 71: raftstream.cluster.v1.LaunchRequest.inputs:type_name -> raftstream.cluster.v1.Input
+	51,  // 72: raftstream.cluster.v1.LaunchRequest.map_outputs:type_name -> raftstream.cluster.v1.MapOutput
+	49,  // 73: raftstream.cluster.v1.LaunchRequest.root:type_name -> raftstream.cluster.v1.DatasetID
+	53,  // 74: raftstream.cluster.v1.LaunchRequest.states:type_name -> raftstream.cluster.v1.StateBase
+	54,  // 75: raftstream.cluster.v1.LaunchRequest.checkpoint:type_name -> raftstream.cluster.v1.CheckpointOrder
+	19,  // 76: raftstream.cluster.v1.StateBase.base:type_name -> raftstream.cluster.v1.Version
+	19,  // 77: raftstream.cluster.v1.StateBase.makes:type_name -> raftstream.cluster.v1.Version
+	21,  // 78: raftstream.cluster.v1.StateBase.chain:type_name -> raftstream.cluster.v1.Piece
+	56,  // 79: raftstream.cluster.v1.LaunchReply.tasks:type_name -> raftstream.cluster.v1.TaskResult
+	57,  // 80: raftstream.cluster.v1.TaskResult.error:type_name -> raftstream.cluster.v1.TaskError
+	21,  // 81: raftstream.cluster.v1.TaskResult.pieces:type_name -> raftstream.cluster.v1.Piece
+	50,  // 82: raftstream.cluster.v1.TaskError.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	9,   // 83: raftstream.cluster.v1.TaskError.block:type_name -> raftstream.cluster.v1.BlockID
+	60,  // 84: raftstream.cluster.v1.StatesReply.states:type_name -> raftstream.cluster.v1.Held
+	19,  // 85: raftstream.cluster.v1.Held.version:type_name -> raftstream.cluster.v1.Version
+	17,  // 86: raftstream.cluster.v1.FetchRequest.authority:type_name -> raftstream.cluster.v1.Authority
+	50,  // 87: raftstream.cluster.v1.FetchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	63,  // 88: raftstream.cluster.v1.FetchFrame.head:type_name -> raftstream.cluster.v1.FetchHead
+	65,  // 89: raftstream.cluster.v1.BlockFrame.head:type_name -> raftstream.cluster.v1.BlockHead
+	9,   // 90: raftstream.cluster.v1.BlockHead.id:type_name -> raftstream.cluster.v1.BlockID
+	9,   // 91: raftstream.cluster.v1.GetRequest.id:type_name -> raftstream.cluster.v1.BlockID
+	0,   // 92: raftstream.cluster.v1.Fault.kind:type_name -> raftstream.cluster.v1.Fault.Kind
+	57,  // 93: raftstream.cluster.v1.Fault.task:type_name -> raftstream.cluster.v1.TaskError
+	1,   // 94: raftstream.cluster.v1.Cluster.Control:input_type -> raftstream.cluster.v1.Up
+	52,  // 95: raftstream.cluster.v1.Cluster.Launch:input_type -> raftstream.cluster.v1.LaunchRequest
+	61,  // 96: raftstream.cluster.v1.Cluster.Fetch:input_type -> raftstream.cluster.v1.FetchRequest
+	64,  // 97: raftstream.cluster.v1.Cluster.Put:input_type -> raftstream.cluster.v1.BlockFrame
+	67,  // 98: raftstream.cluster.v1.Cluster.Get:input_type -> raftstream.cluster.v1.GetRequest
+	58,  // 99: raftstream.cluster.v1.Cluster.States:input_type -> raftstream.cluster.v1.StatesRequest
+	2,   // 100: raftstream.cluster.v1.Cluster.Control:output_type -> raftstream.cluster.v1.Down
+	55,  // 101: raftstream.cluster.v1.Cluster.Launch:output_type -> raftstream.cluster.v1.LaunchReply
+	62,  // 102: raftstream.cluster.v1.Cluster.Fetch:output_type -> raftstream.cluster.v1.FetchFrame
+	66,  // 103: raftstream.cluster.v1.Cluster.Put:output_type -> raftstream.cluster.v1.PutReply
+	64,  // 104: raftstream.cluster.v1.Cluster.Get:output_type -> raftstream.cluster.v1.BlockFrame
+	59,  // 105: raftstream.cluster.v1.Cluster.States:output_type -> raftstream.cluster.v1.StatesReply
+	100, // [100:106] is the sub-list for method output_type
+	94,  // [94:100] is the sub-list for method input_type
+	94,  // [94:94] is the sub-list for extension type_name
+	94,  // [94:94] is the sub-list for extension extendee
+	0,   // [0:94] is the sub-list for field type_name
 }
 
 func init() { file_internal_rpc_clusterpb_cluster_proto_init() }
@@ -3870,35 +5750,46 @@ func file_internal_rpc_clusterpb_cluster_proto_init() {
 		(*Up_Hello)(nil),
 		(*Up_Request)(nil),
 		(*Up_Heartbeat)(nil),
+		(*Up_Fragment)(nil),
 	}
 	file_internal_rpc_clusterpb_cluster_proto_msgTypes[1].OneofWrappers = []any{
 		(*Down_Welcome)(nil),
 		(*Down_Answer)(nil),
 		(*Down_Order)(nil),
 		(*Down_Heartbeat)(nil),
+		(*Down_Fragment)(nil),
 	}
-	file_internal_rpc_clusterpb_cluster_proto_msgTypes[5].OneofWrappers = []any{
+	file_internal_rpc_clusterpb_cluster_proto_msgTypes[6].OneofWrappers = []any{
 		(*Request_Blocks)(nil),
 		(*Request_ReceiverStarted)(nil),
 		(*Request_ReceiverStopped)(nil),
 		(*Request_ReceiverFailed)(nil),
 		(*Request_Inventory)(nil),
 		(*Request_Batch)(nil),
+		(*Request_Checkpoint)(nil),
+		(*Request_History)(nil),
+		(*Request_Positions)(nil),
+		(*Request_SourcesPlanned)(nil),
+		(*Request_BlocksCopied)(nil),
 	}
-	file_internal_rpc_clusterpb_cluster_proto_msgTypes[19].OneofWrappers = []any{
+	file_internal_rpc_clusterpb_cluster_proto_msgTypes[32].OneofWrappers = []any{
 		(*Order_Peers)(nil),
 		(*Order_StartReceiver)(nil),
 		(*Order_StopReceiver)(nil),
 		(*Order_Batch)(nil),
 		(*Order_Progress)(nil),
+		(*Order_SetRate)(nil),
+		(*Order_PlanSources)(nil),
+		(*Order_CopyBlocks)(nil),
 	}
+	file_internal_rpc_clusterpb_cluster_proto_msgTypes[44].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_rpc_clusterpb_cluster_proto_rawDesc), len(file_internal_rpc_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

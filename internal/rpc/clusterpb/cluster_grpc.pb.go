@@ -27,6 +27,7 @@ const (
 	Cluster_Fetch_FullMethodName   = "/raftstream.cluster.v1.Cluster/Fetch"
 	Cluster_Put_FullMethodName     = "/raftstream.cluster.v1.Cluster/Put"
 	Cluster_Get_FullMethodName     = "/raftstream.cluster.v1.Cluster/Get"
+	Cluster_States_FullMethodName  = "/raftstream.cluster.v1.Cluster/States"
 )
 
 // ClusterClient is the client API for Cluster service.
@@ -43,6 +44,8 @@ type ClusterClient interface {
 	Put(ctx context.Context, in *BlockFrame, opts ...grpc.CallOption) (*PutReply, error)
 	// Get reads a block.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*BlockFrame, error)
+	// States lists the keyed state of an application that the executor holds.
+	States(ctx context.Context, in *StatesRequest, opts ...grpc.CallOption) (*StatesReply, error)
 }
 
 type clusterClient struct {
@@ -115,6 +118,16 @@ func (c *clusterClient) Get(ctx context.Context, in *GetRequest, opts ...grpc.Ca
 	return out, nil
 }
 
+func (c *clusterClient) States(ctx context.Context, in *StatesRequest, opts ...grpc.CallOption) (*StatesReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatesReply)
+	err := c.cc.Invoke(ctx, Cluster_States_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServer is the server API for Cluster service.
 // All implementations must embed UnimplementedClusterServer
 // for forward compatibility.
@@ -129,6 +142,8 @@ type ClusterServer interface {
 	Put(context.Context, *BlockFrame) (*PutReply, error)
 	// Get reads a block.
 	Get(context.Context, *GetRequest) (*BlockFrame, error)
+	// States lists the keyed state of an application that the executor holds.
+	States(context.Context, *StatesRequest) (*StatesReply, error)
 	mustEmbedUnimplementedClusterServer()
 }
 
@@ -153,6 +168,9 @@ func (UnimplementedClusterServer) Put(context.Context, *BlockFrame) (*PutReply, 
 }
 func (UnimplementedClusterServer) Get(context.Context, *GetRequest) (*BlockFrame, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
+}
+func (UnimplementedClusterServer) States(context.Context, *StatesRequest) (*StatesReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method States not implemented")
 }
 func (UnimplementedClusterServer) mustEmbedUnimplementedClusterServer() {}
 func (UnimplementedClusterServer) testEmbeddedByValue()                 {}
@@ -247,6 +265,24 @@ func _Cluster_Get_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Cluster_States_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).States(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_States_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).States(ctx, req.(*StatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Cluster_ServiceDesc is the grpc.ServiceDesc for Cluster service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -265,6 +301,10 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Get",
 			Handler:    _Cluster_Get_Handler,
+		},
+		{
+			MethodName: "States",
+			Handler:    _Cluster_States_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
