@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/id"
@@ -24,7 +25,7 @@ import (
 // MaxOrders bounds the batches of one application that wait. The driver sends a few ahead; more is a broken invariant.
 const MaxOrders = 64
 
-// Config is what a Coordinator needs. All fields are required.
+// Config is what a Coordinator needs. All fields are required. Funcs with a ctx may block until it ends.
 type Config struct {
 	Build string // build id of this binary: a batch runs on executors of this one only
 	Graph func(job.App) (dataset.App, error)
@@ -37,7 +38,16 @@ type Config struct {
 	Peers func() (*job.Peers, <-chan struct{})
 	// Report sends a report and repeats it until a driver answers Done or Refused.
 	Report func(ctx context.Context, r *job.BatchReport) (job.Reply, error)
-	Logger *slog.Logger
+	// History gives what keyed state is computed from again for the batch at before (job.HistoryRequest). Called for
+	// applications with keyed state alone, at most once per batch and again while the batch waits.
+	History func(ctx context.Context, app id.App, before id.Time) (*job.History, error)
+	// Checkpoint sends a report of checkpointed state and repeats it until a driver answers Done or Refused.
+	Checkpoint func(ctx context.Context, r *job.CheckpointReport) (job.Reply, error)
+	// Positions gives the positions of a direct stream (job.PositionsRequest).
+	Positions func(ctx context.Context, app id.App, stream id.Stream) ([]connector.Range, error)
+	// Planned sends what was planned for direct streams and repeats it until a driver answers.
+	Planned func(ctx context.Context, p *job.SourcesPlanned) error
+	Logger  *slog.Logger
 }
 
 // Coordinator holds the offices of this executor. Its methods may be called concurrently and do not block, Stop apart.
@@ -117,6 +127,11 @@ func (c *Coordinator) Order(b *job.Batch) {
 			"attempt", uint64(b.Authority.Attempt), "reason", why)
 	}
 	c.start(a)
+}
+
+// Plan takes the order to plan what a batch reads of direct streams. The answer goes by Config.Planned.
+func (c *Coordinator) Plan(o *job.PlanSources) {
+	c.log.Error("direct streams cannot be planned yet", "app", o.App.Name, "batch", int64(o.Time))
 }
 
 // Completed says that the ledger has every batch of the application up to the time.

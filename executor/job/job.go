@@ -122,7 +122,8 @@ const (
 	OutputTasks
 	// StateTasks computes partitions of a stateful dataset of an earlier time again, for the state that they leave.
 	StateTasks
-	// CheckpointTasks stores the state of partitions as pieces of a checkpoint on Factor stores.
+	// CheckpointTasks stores the state of partitions as pieces of a checkpoint on Factor stores. Launch.Time is that of
+	// the batch whose state it is, which is completed: such a launch is fenced by its office alone. It has no lineage.
 	CheckpointTasks
 )
 
