@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -13,6 +14,8 @@ func damaged(what string, args ...any) error {
 }
 
 func nothing[T any](*T) {}
+
+func equal[T comparable](a, b *T) bool { return *a == *b }
 
 // readLen reads a length and checks that as many units of unit bytes can follow.
 func readLen(src []byte, unit int, what string) (int, []byte, error) {
@@ -47,6 +50,7 @@ var stringCodec = Codec[string]{
 		return src[n:], nil
 	},
 	Own:  func(v *string) { *v = strings.Clone(*v) },
+	Same: equal[string],
 	Hash: func(v *string) uint64 { return hashString(*v) },
 }
 
@@ -65,6 +69,7 @@ var bytesCodec = Codec[[]byte]{
 		return src[n:], nil
 	},
 	Own:  func(v *[]byte) { *v = cloneBytes(*v) },
+	Same: func(a, b *[]byte) bool { return bytes.Equal(*a, *b) },
 	Hash: func(v *[]byte) uint64 { return hashString(unsafe.String(unsafe.SliceData(*v), len(*v))) },
 }
 
@@ -91,6 +96,7 @@ func signed[T int | int16 | int32 | int64](name string) *Codec[T] {
 			return src[k:], nil
 		},
 		Own:  nothing[T],
+		Same: equal[T],
 		Hash: func(v *T) uint64 { return hashWord(uint64(*v)) },
 	}
 }
@@ -108,6 +114,7 @@ func unsigned[T uint | uint16 | uint32 | uint64](name string) *Codec[T] {
 			return src[k:], nil
 		},
 		Own:  nothing[T],
+		Same: equal[T],
 		Hash: func(v *T) uint64 { return hashWord(uint64(*v)) },
 	}
 }
@@ -123,6 +130,7 @@ var int8Codec = Codec[int8]{
 		return src[1:], nil
 	},
 	Own:  nothing[int8],
+	Same: equal[int8],
 	Hash: func(v *int8) uint64 { return hashWord(uint64(*v)) },
 }
 
@@ -137,6 +145,7 @@ var uint8Codec = Codec[uint8]{
 		return src[1:], nil
 	},
 	Own:  nothing[uint8],
+	Same: equal[uint8],
 	Hash: func(v *uint8) uint64 { return hashWord(uint64(*v)) },
 }
 
@@ -155,7 +164,8 @@ var boolCodec = Codec[bool]{
 		*v = src[0] == 1
 		return src[1:], nil
 	},
-	Own: nothing[bool],
+	Own:  nothing[bool],
+	Same: equal[bool],
 	Hash: func(v *bool) uint64 {
 		if *v {
 			return hashWord(1)
@@ -177,6 +187,7 @@ var float32Codec = Codec[float32]{
 		return src[4:], nil
 	},
 	Own:  nothing[float32],
+	Same: func(a, b *float32) bool { return math.Float32bits(*a) == math.Float32bits(*b) },
 	Hash: func(v *float32) uint64 { return hashFloat(float64(*v)) },
 }
 
@@ -193,6 +204,7 @@ var float64Codec = Codec[float64]{
 		return src[8:], nil
 	},
 	Own:  nothing[float64],
+	Same: func(a, b *float64) bool { return math.Float64bits(*a) == math.Float64bits(*b) },
 	Hash: func(v *float64) uint64 { return hashFloat(*v) },
 }
 
@@ -209,5 +221,6 @@ var unitCodec = Codec[struct{}]{
 	Append: func(dst []byte, _ *struct{}) []byte { return dst },
 	Read:   func(src []byte, _ *struct{}) ([]byte, error) { return src, nil },
 	Own:    nothing[struct{}],
+	Same:   equal[struct{}],
 	Hash:   func(*struct{}) uint64 { return hashWord(0) },
 }

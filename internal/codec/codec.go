@@ -31,6 +31,8 @@ type Codec[T any] struct {
 	// Invariant: an owned value and its decoded encoding cannot be told apart, so that results do not depend on
 	// which records crossed a process boundary (rule 6).
 	Own func(v *T)
+	// Same says whether the encodings of two values are equal; it costs about what comparing them costs.
+	Same func(a, b *T) bool
 	// Hash is the same in every process for values that are ==.
 	Hash func(v *T) uint64
 	// Normal, if not nil, gives a key the one form under which equal keys are ==; call it before Hash and before a
@@ -126,6 +128,7 @@ func fromPart[T any](p *part) *Codec[T] {
 		Append: func(dst []byte, v *T) []byte { return p.append(dst, unsafe.Pointer(v)) },
 		Read:   func(src []byte, v *T) ([]byte, error) { return p.read(src, unsafe.Pointer(v)) },
 		Own:    func(*T) {},
+		Same:   func(a, b *T) bool { return p.same(unsafe.Pointer(a), unsafe.Pointer(b)) },
 		Hash:   func(v *T) uint64 { return p.hash(unsafe.Pointer(v)) },
 	}
 	if p.own != nil {

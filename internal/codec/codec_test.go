@@ -70,6 +70,9 @@ func check[T any](t *testing.T, v T) {
 	if !reflect.DeepEqual(own, got) {
 		t.Errorf("%s: read %#v, owned %#v", c.Name, got, own)
 	}
+	if !c.Same(&own, &got) || !c.Same(&v, &own) {
+		t.Errorf("%s: not the same after a round trip", c.Name)
+	}
 	if c.Hash(&own) != c.Hash(&got) {
 		t.Errorf("%s: hash differs after a round trip", c.Name)
 	}
@@ -181,6 +184,42 @@ func TestDamagedLengthsDoNotAllocate(t *testing.T) {
 	var n int16
 	if _, err := i.Read([]byte{0x80, 0x80, 0x10}, &n); !errors.Is(err, codec.ErrDamaged) {
 		t.Errorf("int16 out of range: %v", err)
+	}
+}
+
+func TestValuesAreTheSameIfTheirEncodingsAre(t *testing.T) {
+	at := time.Unix(1, 2)
+	base := order{ID: 1, User: "u", Lines: []line{{"a", 1}}, At: at, Tags: []string{"x"}, Raw: []byte{1}, Units: []unit{{}}}
+	differ := map[string]func(o *order){
+		"id":       func(o *order) { o.ID = 2 },
+		"named":    func(o *order) { o.User = "v" },
+		"element":  func(o *order) { o.Lines = []line{{"a", 2}} },
+		"length":   func(o *order) { o.Tags = nil },
+		"time":     func(o *order) { o.At = at.Add(1) },
+		"own form": func(o *order) { o.Addr = netip.AddrFrom4([4]byte{1}) },
+		"array":    func(o *order) { o.Flags[2] = true },
+		"bytes":    func(o *order) { o.Raw = []byte{2} },
+		"units":    func(o *order) { o.Units = []unit{{}, {}} },
+	}
+	c, err := codec.For[order]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := base
+	again.At, again.Lines = at.UTC(), []line{{"a", 1}}
+	if !c.Same(&base, &again) {
+		t.Error("equal values are not the same")
+	}
+	for name, change := range differ {
+		o := base
+		if change(&o); c.Same(&base, &o) {
+			t.Errorf("%s: different values are the same", name)
+		}
+	}
+	floats, _ := codec.For[float64]()
+	nan, zero, negative := math.NaN(), 0.0, math.Copysign(0, -1)
+	if !floats.Same(&nan, &nan) || floats.Same(&zero, &negative) {
+		t.Error("floats are not compared by their bits")
 	}
 }
 

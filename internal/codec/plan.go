@@ -18,6 +18,7 @@ type part struct {
 	append func(dst []byte, p unsafe.Pointer) []byte
 	read   func(src []byte, p unsafe.Pointer) ([]byte, error)
 	own    func(p unsafe.Pointer) // nil: nothing to do
+	same   func(a, b unsafe.Pointer) bool
 	hash   func(p unsafe.Pointer) uint64
 	normal func(p unsafe.Pointer) // nil: nothing to do
 }
@@ -27,6 +28,7 @@ func lift[T any](c *Codec[T], name string) *part {
 		name: name, min: c.Min, fixed: c.Fixed,
 		append: func(dst []byte, p unsafe.Pointer) []byte { return c.Append(dst, (*T)(p)) },
 		read:   func(src []byte, p unsafe.Pointer) ([]byte, error) { return c.Read(src, (*T)(p)) },
+		same:   func(a, b unsafe.Pointer) bool { return c.Same((*T)(a), (*T)(b)) },
 		hash:   func(p unsafe.Pointer) uint64 { return c.Hash((*T)(p)) },
 	}
 	if !c.Plain {
@@ -164,6 +166,14 @@ func (b *builder) structPart(t reflect.Type, path string) (*part, error) {
 		}
 		return src, nil
 	}
+	whole.same = func(a, b unsafe.Pointer) bool {
+		for i := range fields {
+			if !fields[i].same(unsafe.Add(a, fields[i].offset), unsafe.Add(b, fields[i].offset)) {
+				return false
+			}
+		}
+		return true
+	}
 	whole.hash = func(p unsafe.Pointer) uint64 {
 		h := uint64(root5)
 		for i := range fields {
@@ -212,6 +222,14 @@ func (b *builder) arrayPart(t reflect.Type, path string) (*part, error) {
 			}
 		}
 		return src, nil
+	}
+	a.same = func(x, y unsafe.Pointer) bool {
+		for i := range n {
+			if !e.same(unsafe.Add(x, uintptr(i)*size), unsafe.Add(y, uintptr(i)*size)) {
+				return false
+			}
+		}
+		return true
 	}
 	a.hash = func(p unsafe.Pointer) uint64 {
 		h := uint64(root3)

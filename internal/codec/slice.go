@@ -25,7 +25,7 @@ func (b *builder) slicePart(t reflect.Type, path string) (*part, error) {
 	if t.Name() != "" {
 		s.name = t.String() + s.name
 	}
-	return &part{name: s.name, min: 1, append: s.append, read: s.read, own: s.own, hash: s.hash}, nil
+	return &part{name: s.name, min: 1, append: s.append, read: s.read, own: s.own, same: s.same, hash: s.hash}, nil
 }
 
 // at is the address of element i of the slice at p.
@@ -87,6 +87,19 @@ func (s *slice) own(p unsafe.Pointer) {
 			s.elem.own(s.at(p, i))
 		}
 	}
+}
+
+func (s *slice) same(a, b unsafe.Pointer) bool {
+	n := s.len(a)
+	if n != s.len(b) {
+		return false
+	}
+	for i := range n {
+		if !s.elem.same(s.at(a, i), s.at(b, i)) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *slice) hash(p unsafe.Pointer) uint64 {

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/binary"
 	"errors"
@@ -32,6 +33,7 @@ func timePart() *part {
 			return src[k+n:], nil
 		},
 		own: canonical, normal: canonical,
+		same: func(a, b unsafe.Pointer) bool { return (*time.Time)(a).Equal(*(*time.Time)(b)) },
 		hash: func(p unsafe.Pointer) uint64 {
 			t := (*time.Time)(p)
 			return chain(hashWord(uint64(t.Unix())), uint64(t.Nanosecond()))
@@ -113,6 +115,7 @@ func binaryPart(t reflect.Type) *part {
 				panic(fmt.Errorf("codec: decoding a %v just encoded: %w", t, err))
 			}
 		},
+		same: func(a, b unsafe.Pointer) bool { return bytes.Equal(encode(a), encode(b)) },
 		hash: func(p unsafe.Pointer) uint64 {
 			b := encode(p)
 			return hashString(unsafe.String(unsafe.SliceData(b), len(b)))
