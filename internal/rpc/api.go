@@ -38,44 +38,6 @@ type Pusher interface {
 	Push(ctx context.Context, app id.App, stream id.Stream, p connector.Push) error
 }
 
-// Member is a node, as gossip and Raft see it.
-type Member struct {
-	Name, ID string
-	Roles    []string // "driver", "executor"
-	Status   MemberStatus
-	Raft     RaftRole
-	RPCAddr  string
-	HTTPAddr string
-	Version  string
-}
-
-// MemberStatus is what gossip thinks of a node.
-type MemberStatus uint8
-
-// Alive answers, Suspect has not answered lately, Dead is given up or has left.
-const (
-	Alive MemberStatus = iota + 1
-	Suspect
-	Dead
-)
-
-// RaftRole is a node's part in Raft.
-type RaftRole uint8
-
-// RaftNone is no voter, RaftFollower and RaftLeader are voters.
-const (
-	RaftNone RaftRole = iota + 1
-	RaftFollower
-	RaftLeader
-)
-
-// Membership is what the cluster is made of at present.
-type Membership struct {
-	Term    uint64
-	Leader  string // node name, "" for none known
-	Members []Member
-}
-
 // API is what the public API is served from. Nil fields are parts that this node does not have.
 type API struct {
 	Name    string // of this node
@@ -87,6 +49,7 @@ type API struct {
 	Ledger   Ledger            // nil without the driver role: calls that need it are redirected
 	Leader   func() string     // rpc address of the leading driver as known here, "" for none
 	Members  func() Membership // from gossip and Raft
+	Servers  Servers           // nil without the driver role
 	Programs dataset.Builder   // of this node's binary
 	Pushes   Pusher            // nil without the executor role
 	Cluster  func() string     // cluster id, "" until known
@@ -280,22 +243,4 @@ func (m members) GetLedger(context.Context, *raftstreamv1.GetLedgerRequest) (*ra
 	}
 	v := m.Ledger.View()
 	return &raftstreamv1.GetLedgerReply{Node: m.Name, AppliedIndex: v.Index(), StateHash: fmt.Sprintf("%x", v.Hash())}, nil
-}
-
-// ListMembers tells what the cluster is made of.
-func (m members) ListMembers(ctx context.Context, r *raftstreamv1.ListMembersRequest) (*raftstreamv1.ListMembersReply, error) {
-	if !r.GetStale() {
-		if _, err := m.view(ctx, false); err != nil { // proves that the term and leader told are the newest
-			return nil, err
-		}
-	}
-	now := m.Members()
-	return &raftstreamv1.ListMembersReply{Term: now.Term, Leader: now.Leader, Members: each(now.Members, memberToPB)}, nil
-}
-
-func memberToPB(m Member) *raftstreamv1.Member {
-	return &raftstreamv1.Member{
-		Name: m.Name, Id: m.ID, Roles: m.Roles, Status: raftstreamv1.MemberStatus(m.Status), Raft: raftstreamv1.RaftRole(m.Raft),
-		RpcAddr: m.RPCAddr, HttpAddr: m.HTTPAddr, Version: m.Version,
-	}
 }

@@ -2489,15 +2489,17 @@ func (x *ListMembersReply) GetMembers() []*Member {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Roles         []string               `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
-	Status        MemberStatus           `protobuf:"varint,4,opt,name=status,proto3,enum=raftstream.v1.MemberStatus" json:"status,omitempty"`
-	Raft          RaftRole               `protobuf:"varint,5,opt,name=raft,proto3,enum=raftstream.v1.RaftRole" json:"raft,omitempty"`
-	RpcAddr       string                 `protobuf:"bytes,6,opt,name=rpc_addr,json=rpcAddr,proto3" json:"rpc_addr,omitempty"`
-	HttpAddr      string                 `protobuf:"bytes,7,opt,name=http_addr,json=httpAddr,proto3" json:"http_addr,omitempty"`
-	Version       string                 `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Id       string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Roles    []string               `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	Status   MemberStatus           `protobuf:"varint,4,opt,name=status,proto3,enum=raftstream.v1.MemberStatus" json:"status,omitempty"`
+	Raft     RaftRole               `protobuf:"varint,5,opt,name=raft,proto3,enum=raftstream.v1.RaftRole" json:"raft,omitempty"`
+	RpcAddr  string                 `protobuf:"bytes,6,opt,name=rpc_addr,json=rpcAddr,proto3" json:"rpc_addr,omitempty"`
+	HttpAddr string                 `protobuf:"bytes,7,opt,name=http_addr,json=httpAddr,proto3" json:"http_addr,omitempty"`
+	Version  string                 `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	// A driver that gets the log and does not vote yet: it catches up. Its raft is none.
+	Learner       bool `protobuf:"varint,9,opt,name=learner,proto3" json:"learner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2586,6 +2588,13 @@ func (x *Member) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *Member) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
 }
 
 type RemoveMemberRequest struct {
@@ -3280,7 +3289,7 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x10ListMembersReply\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12/\n" +
-	"\amembers\x18\x03 \x03(\v2\x15.raftstream.v1.MemberR\amembers\"\xf6\x01\n" +
+	"\amembers\x18\x03 \x03(\v2\x15.raftstream.v1.MemberR\amembers\"\x90\x02\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -3289,7 +3298,8 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x04raft\x18\x05 \x01(\x0e2\x17.raftstream.v1.RaftRoleR\x04raft\x12\x19\n" +
 	"\brpc_addr\x18\x06 \x01(\tR\arpcAddr\x12\x1b\n" +
 	"\thttp_addr\x18\a \x01(\tR\bhttpAddr\x12\x18\n" +
-	"\aversion\x18\b \x01(\tR\aversion\";\n" +
+	"\aversion\x18\b \x01(\tR\aversion\x12\x18\n" +
+	"\alearner\x18\t \x01(\bR\alearner\";\n" +
 	"\x13RemoveMemberRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"-\n" +
