@@ -23,6 +23,7 @@ type Context struct {
 	streams   []stream
 	outputs   []dataset.Output
 	receivers map[id.Stream]dataset.Receiver
+	directs   map[id.Stream]dataset.Direct
 	blame     blame
 	errs      []error
 	remember  time.Duration
@@ -213,7 +214,10 @@ func (g graph) Receiver(s id.Stream) (dataset.Receiver, bool) {
 	return r, ok
 }
 
-func (g graph) Direct(id.Stream) (dataset.Direct, bool) { return nil, false }
+func (g graph) Direct(s id.Stream) (dataset.Direct, bool) {
+	d, ok := g.c.directs[s]
+	return d, ok
+}
 
 // Forget has nothing to drop: every Dataset call makes its datasets anew.
 func (g graph) Forget(id.Time) {}

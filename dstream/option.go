@@ -46,11 +46,19 @@ func PreferredNode(name string) Option {
 	return Option{"PreferredNode", func(s *settings) error { s.preferred = name; return nil }}
 }
 
+// Check makes the construction of the graph fail with err, if that is not nil: constructors of streams return no error.
+// It applies everywhere. For connectors.
+func Check(err error) Option {
+	return Option{checked, func(*settings) error { return err }}
+}
+
+const checked = "Check"
+
 // options applies those of the options that the operator knows.
 func (c *Context) options(op string, opts []Option, known ...string) settings {
 	var s settings
 	for _, o := range opts {
-		ok := false
+		ok := o.name == checked
 		for _, k := range known {
 			ok = ok || k == o.name
 		}
