@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/id"
@@ -38,7 +37,7 @@ func (c *conn) answer(ctx context.Context, r job.ToDriver) (job.Reply, error) {
 	}
 	reply, err := replyTo(r, result)
 	if started, ok := r.(*job.ReceiverStarted); ok && err == nil && reply.Outcome == job.Done {
-		reply.Positions = positions(v, started.App, started.Stream)
+		reply.Positions = PositionsOf(v, started.App, started.Stream)
 	}
 	return reply, err
 }
@@ -131,13 +130,4 @@ func outcome(o fsm.Outcome) job.Outcome {
 		return job.Later
 	}
 	return job.Refused
-}
-
-// positions lists where every partition of a stream stands, for a receiver instance to go on from.
-func positions(v fsm.View, app id.App, stream id.Stream) []connector.Range {
-	var all []connector.Range
-	for partition, last := range v.Positions(app, stream) {
-		all = append(all, connector.Range{Partition: partition, Last: last})
-	}
-	return all
 }

@@ -22,8 +22,8 @@ import (
 // next.
 const ahead = 2
 
-// refresh is how often it is looked whether the stores of an ordered batch's input are still those that were told. To
-// look costs a walk over the blocks, and only a batch that waits has use for the answer.
+// refresh is how often it is looked at most whether the stores of an ordered batch's input are still those that were
+// told. To look costs a walk over the blocks, and only a batch that waits has use for the answer.
 const refresh = 500 * time.Millisecond
 
 // Duty is the duty.
@@ -77,11 +77,11 @@ type version struct {
 	stores  uint64 // hash of the stores of its blocks
 }
 
-// look is a version as of an index.
+// look is a version as it was found at a time.
 type look struct {
 	version
 	at    time.Time
-	index uint64
+	moves uint64 // fsm.View.StoresVersion
 }
 
 func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
@@ -114,13 +114,11 @@ func (t *turn) submit(v fsm.View) (again time.Duration) {
 		if a.Coordinator == 0 || !connected {
 			continue
 		}
-		for i, b := range jobgen.Pending(v, a, ahead) {
+		for _, b := range jobgen.Pending(v, a, ahead) {
 			now, left := t.version(v, a, b.Time)
 			again = min(again, left)
 			if !t.sent.Send(c, batch{a.ID, b.Time}, now, func() job.ToExecutor {
-				order := t.order(v, a, b.Time, now.attempt)
-				order.AcceptLoss = a.AcceptLoss && i == 0 // the batch that failed is the oldest one
-				return order
+				return driver.OrderOf(v, a, b.Time, t.ledger.Epoch())
 			}) {
 				again = min(again, driver.Soon)
 			}
@@ -135,14 +133,13 @@ func (t *turn) submit(v fsm.View) (again time.Duration) {
 	return again
 }
 
-// version gives a pending batch's version; its stores as they were less than refresh ago. After left it may be another
-// one.
+// version gives a pending batch's version. Its stores are looked at again only when those of some block of the
+// application have changed, and not sooner than refresh after the time before: after left it may be another one.
 func (t *turn) version(v fsm.View, a *fsm.App, at id.Time) (now version, left time.Duration) {
 	k := batch{a.ID, at}
-	last, known := t.looked[k]
-	attempt := v.Attempt(a.ID, at)
-	if known && last.attempt == attempt {
-		if last.index == v.Index() {
+	attempt, moves := v.Attempt(a.ID, at), v.StoresVersion(a.ID)
+	if last, known := t.looked[k]; known && last.attempt == attempt {
+		if last.moves == moves {
 			return last.version, driver.Idle
 		}
 		if left := refresh - time.Since(last.at); left > 0 {
@@ -151,7 +148,7 @@ func (t *turn) version(v fsm.View, a *fsm.App, at id.Time) (now version, left ti
 	}
 	var h maphash.Hash
 	h.SetSeed(t.seed)
-	for _, in := range inputs(v, a, at) {
+	for _, in := range driver.OrderOf(v, a, at, t.ledger.Epoch()).Inputs {
 		for _, b := range in.Blocks {
 			for _, s := range b.Stores {
 				maphash.WriteComparable(&h, s)
@@ -160,39 +157,6 @@ func (t *turn) version(v fsm.View, a *fsm.App, at id.Time) (now version, left ti
 		}
 	}
 	now = version{attempt, h.Sum64()}
-	t.looked[k] = look{now, time.Now(), v.Index()}
+	t.looked[k] = look{now, time.Now(), moves}
 	return now, driver.Idle
-}
-
-// order makes the order to run a batch.
-func (t *turn) order(v fsm.View, a *fsm.App, at id.Time, attempt id.Attempt) *job.Batch {
-	return &job.Batch{
-		Authority: id.Authority{Epoch: t.ledger.Epoch(), Office: a.Office, Attempt: attempt},
-		App:       driver.AppOf(a),
-		Time:      at,
-		Inputs:    inputs(v, a, at),
-	}
-}
-
-// inputs gives the inputs of a batch time and of the earlier times that its batch may need.
-func inputs(v fsm.View, a *fsm.App, at id.Time) (all []job.Input) {
-	earlier := max(a.RememberMS-1, 0) / a.BatchMS
-	for from := max(a.Interval(at, -earlier), a.Interval(a.ZeroTime, 1)); from <= at; from = a.Interval(from, 1) {
-		for _, in := range a.Inputs {
-			input := job.Input{Stream: in.Stream, Time: from, Blocks: blocksOf(v, a, from, in.Stream)}
-			if from == at || len(input.Blocks) > 0 {
-				all = append(all, input)
-			}
-		}
-	}
-	return all
-}
-
-func blocksOf(v fsm.View, a *fsm.App, at id.Time, s id.Stream) []job.Block {
-	input := v.Input(a.ID, at, s)
-	blocks := make([]job.Block, len(input))
-	for i, b := range input {
-		blocks[i] = job.Block{ID: b.ID, Records: b.Records, Bytes: b.Bytes, CRC: b.CRC, Stores: b.Stores}
-	}
-	return blocks
 }

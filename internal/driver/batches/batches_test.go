@@ -121,8 +121,9 @@ func TestBatchesAreAllocatedOnTimeAndGivenToTheCoordinator(t *testing.T) {
 			Authority: id.Authority{
 				Epoch: s.View().Leadership().Epoch, Office: a.Office, Attempt: s.View().Attempt(s.app, s.zero(1)),
 			},
-			App:  driver.AppOf(a),
-			Time: s.zero(1),
+			App:          driver.AppOf(a),
+			Time:         s.zero(1),
+			Checkpointed: s.zero(0),
 			Inputs: []job.Input{{Stream: 0, Time: s.zero(1), Blocks: []job.Block{
 				{ID: block, Records: 10, Bytes: 100, CRC: 1, Stores: []id.Store{"store-a"}},
 			}}},

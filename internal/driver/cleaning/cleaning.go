@@ -71,8 +71,7 @@ func cleanable(v fsm.View) map[id.App]fsm.Command {
 		if a.State == fsm.Stopped {
 			continue
 		}
-		free := (int64(a.Completed-a.ZeroTime) - a.RememberMS) / a.BatchMS
-		upTo := a.Interval(a.ZeroTime, max(free, 0))
+		upTo := driver.CleanableUpTo(v, a)
 		if upTo >= a.Interval(a.Cleaned, cleanEvery) || upTo > a.Cleaned && v.Cleanable(a.ID, upTo) {
 			commands[a.ID] = &fsm.BatchesCleaned{App: a.ID, UpTo: upTo}
 		}
@@ -85,7 +84,7 @@ func (t *turn) tell(v fsm.View) bool {
 	conns := t.conns.All()
 	all := true
 	for a := range v.Apps() {
-		p := progressOf(v, a, t.ledger.Epoch())
+		p := driver.ProgressOf(v, a, t.ledger.Epoch())
 		sum := t.hash(p)
 		for _, c := range conns {
 			all = t.sent.Send(c, a.ID, sum, func() job.ToExecutor { return p }) && all
@@ -98,24 +97,11 @@ func (t *turn) tell(v fsm.View) bool {
 	return all
 }
 
-func progressOf(v fsm.View, a *fsm.App, epoch id.Epoch) *job.Progress {
-	p := &job.Progress{Epoch: epoch, App: a.ID, Completed: a.Completed, Cleaned: a.Cleaned, Ended: a.State == fsm.Stopped}
-	if p.Ended {
-		return p
-	}
-	for i := range v.Instances(a.ID) {
-		p.Instances = append(p.Instances, job.InstanceProgress{
-			Stream: i.Stream, Instance: i.ID, Cleaned: i.Cleaned, Last: i.Last, Closed: i.Closed,
-		})
-	}
-	return p
-}
-
 // hash covers what makes a progress worth telling: not the last number of an open instance, which every block moves.
 func (t *turn) hash(p *job.Progress) uint64 {
 	var h maphash.Hash
 	h.SetSeed(t.seed)
-	maphash.WriteComparable(&h, [3]int64{int64(p.App), int64(p.Completed), int64(p.Cleaned)})
+	maphash.WriteComparable(&h, [4]int64{int64(p.App), int64(p.Completed), int64(p.Cleaned), int64(p.Checkpointed)})
 	maphash.WriteComparable(&h, p.Ended)
 	for _, i := range p.Instances {
 		if !i.Closed {

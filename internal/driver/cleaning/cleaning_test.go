@@ -77,7 +77,7 @@ func TestBatchesAreCleanedWhenNoLaterOneNeedsThem(t *testing.T) {
 		s.Until("the executor knows", func() bool { return s.told().Cleaned == s.zero+3000 })
 		p := s.told()
 		want := job.Progress{
-			Epoch: s.View().Leadership().Epoch, App: s.app, Completed: s.zero + 5000, Cleaned: s.zero + 3000,
+			Epoch: s.View().Leadership().Epoch, App: s.app, Completed: s.zero + 5000, Cleaned: s.zero + 3000, Checkpointed: s.zero,
 			Instances: []job.InstanceProgress{{Instance: s.instance, Cleaned: 3, Last: 5}},
 		}
 		if d := cmp.Diff(want, p); d != "" {
