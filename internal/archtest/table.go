@@ -64,6 +64,7 @@ var Table = []Rule{
 		"raft carries entries; what they are for is above it",
 	},
 	{"internal/gossip", []string{"internal/id"}, "gossip says who is there and nothing else"},
+	{"internal/electionwatch", []string{"internal/id"}, "the watch says whose process is over; what follows is above it"},
 	{"internal/rpc", append([]string{
 		"api/...", "internal/rpc/...", "fsm", "tracker", "blocktracker", "statetracker",
 	}, ground...), "rpc turns messages into structs and calls interfaces of its own"},
