@@ -87,7 +87,7 @@ type CheckpointReport struct {
 type HistoryRequest struct {
 	App    id.App
 	Before id.Time // the batch that needs it
-	From   id.Time // batches before it are left out: History.Next of the page before, 0 for the first one
+	From   id.Time // History.Next of the page before, 0 for the first page
 }
 
 // PositionsRequest asks for the positions of a direct source: Reply.Positions.
@@ -163,7 +163,7 @@ type History struct {
 	Checkpoint Checkpoint
 	Batches    []Version // completed after the checkpoint and before the batch that asks, in order of time
 	Inputs     []Input   // those without blocks and parts are left out
-	Next       id.Time   // not 0: there is more, ask again from there (CollectHistory does)
+	Next       id.Time   // not 0: there is more, ask again from there (CollectHistory does); only the driver reads it
 }
 
 // ToExecutor is an order or notice of the leading driver: one of the types below. They may be repeated.

@@ -80,6 +80,8 @@ type Connections interface {
 	Of(s id.Session) (Connection, bool)
 	// Lost says what is known of a session without connection.
 	Lost(s id.Session) Loss
-	// Changed is closed at the next connect or disconnect.
+	// Planned gives the newest plan of an application's direct streams that its coordinator made.
+	Planned(a id.App) (*job.SourcesPlanned, bool)
+	// Changed is closed at the next connect, disconnect or plan.
 	Changed() <-chan struct{}
 }

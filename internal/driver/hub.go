@@ -44,6 +44,7 @@ type Hub struct {
 	conns   map[id.Session]*conn
 	latest  map[id.Store]*conn // of each store, with those that are closed
 	lost    map[id.Session]Loss
+	planned map[id.App]*job.SourcesPlanned // the newest of every live application
 	changed chan struct{}
 }
 
@@ -190,7 +191,36 @@ func (h *Hub) Lost(s id.Session) Loss {
 	return Loss{Since: h.tenure.began}
 }
 
-// Changed is closed at the next connect or disconnect.
+// Planned gives the newest plan of an application's direct streams.
+func (h *Hub) Planned(a id.App) (*job.SourcesPlanned, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, ok := h.planned[a]
+	return p, ok
+}
+
+// plan keeps a plan that came on a connection in place of the one before; false: it is not from the coordinator. Plans
+// of applications that are over are forgotten, so that live ones bound what is kept.
+func (h *Hub) plan(c *conn, a *fsm.App, p *job.SourcesPlanned) bool {
+	if a.Coordinator != c.welcome.Session || a.Office != p.Office {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tenure != c.tenure {
+		return false
+	}
+	v := c.tenure.View()
+	maps.DeleteFunc(h.planned, func(n id.App, _ *job.SourcesPlanned) bool {
+		a, ok := v.App(n)
+		return !ok || !a.Live()
+	})
+	h.planned[a.ID] = p
+	h.broadcast()
+	return true
+}
+
+// Changed is closed at the next connect, disconnect or plan.
 func (h *Hub) Changed() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -205,6 +235,7 @@ func (h *Hub) open(t *tenure) {
 	h.conns = make(map[id.Session]*conn)
 	h.latest = make(map[id.Store]*conn)
 	h.lost = make(map[id.Session]Loss)
+	h.planned = make(map[id.App]*job.SourcesPlanned)
 	h.broadcast()
 }
 
@@ -218,7 +249,7 @@ func (h *Hub) close(t *tenure) {
 	for _, c := range h.conns {
 		c.shut()
 	}
-	h.tenure, h.conns, h.latest, h.lost = nil, nil, nil, nil
+	h.tenure, h.conns, h.latest, h.lost, h.planned = nil, nil, nil, nil, nil
 	h.broadcast()
 }
 

@@ -139,14 +139,20 @@ func inputsOf(v fsm.View, a *fsm.App, at id.Time, empty bool) (all []job.Input) 
 	return all
 }
 
-// historyPage is about how many bytes of inputs a page of a history has, when they are more than those of one batch: a
-// good deal less than what a message may have.
-const historyPage = 4 << 20
+const (
+	// historyPage is about how many bytes of inputs a page of a history has, when they are more than those of one batch:
+	// a good deal less than what a message may have.
+	historyPage = 4 << 20
+	// historyPieces bounds the pieces of a checkpoint on a page of a history.
+	historyPieces = 20_000
+)
 
-// HistoryOf answers a request for what keyed state is computed from again (rule 7), one page of it: the checkpoint (its
-// pieces on the first page), the batches completed after it and before the one that asks, with their inputs and those
-// of the earlier times that the first of them read. The view must be of the request's time or later: what a batch goes
-// on from was completed before it was ordered.
+// HistoryOf answers a request for what keyed state is computed from again (rule 7), one page of it: the checkpoint, the
+// batches completed after it and before the one that asks, with their inputs and those of the earlier times that the
+// first of them read. The view must be of the request's time or later: what a batch goes on from was completed before it
+// was ordered.
+//
+// The cursor of pages is the number of pieces that were given, as a negative number, then the next batch time.
 func HistoryOf(v fsm.View, a *fsm.App, r *job.HistoryRequest) *job.History {
 	h := &job.History{Checkpoint: job.Checkpoint{Time: a.ZeroTime}}
 	if c, ok := v.Checkpoint(a.ID); ok {
@@ -154,10 +160,10 @@ func HistoryOf(v fsm.View, a *fsm.App, r *job.HistoryRequest) *job.History {
 	}
 	first := a.Interval(h.Checkpoint.Time, 1)
 	from := remembered(a, first)
-	if r.From == 0 {
-		h.Checkpoint.Pieces = piecesOf(v, a.ID)
-	} else {
+	if r.From > 0 {
 		from = max(from, r.From)
+	} else if more := addPieces(h, v, a.ID, -int(r.From)); more {
+		return h
 	}
 	size := 0
 	for at := from; at < r.Before && at <= a.Completed; at = a.Interval(at, 1) {
@@ -179,6 +185,25 @@ func HistoryOf(v fsm.View, a *fsm.App, r *job.HistoryRequest) *job.History {
 	return h
 }
 
+// addPieces adds pieces of the committed checkpoint to a page, in the order of the chain, but for the first skip of
+// them. With more the page is full, and says where the next one goes on.
+func addPieces(h *job.History, v fsm.View, a id.App, skip int) (more bool) {
+	n := 0
+	for p := range v.Pieces(a) {
+		switch n++; {
+		case n <= skip:
+		case n > skip+historyPieces:
+			h.Next = -id.Time(skip + historyPieces)
+			return true
+		default:
+			h.Checkpoint.Pieces = append(h.Checkpoint.Pieces, job.Piece{Stream: p.Stream, Part: p.Part, Block: job.Block{
+				ID: p.ID, Records: p.Rows, Bytes: p.Bytes, CRC: p.CRC, Stores: p.Stores,
+			}})
+		}
+	}
+	return false
+}
+
 // sizeOf is about how many bytes an input takes in a message.
 func sizeOf(in *job.Input) int {
 	const each = 64 // numbers of a block or part, generously
@@ -196,16 +221,6 @@ func sizeOf(in *job.Input) int {
 		}
 	}
 	return n
-}
-
-// piecesOf lists the pieces of an application's committed checkpoint in the order of the chain.
-func piecesOf(v fsm.View, a id.App) (all []job.Piece) {
-	for p := range v.Pieces(a) {
-		all = append(all, job.Piece{Stream: p.Stream, Part: p.Part, Block: job.Block{
-			ID: p.ID, Records: p.Rows, Bytes: p.Bytes, CRC: p.CRC, Stores: p.Stores,
-		}})
-	}
-	return all
 }
 
 // ProgressOf tells executors where an application stands: what frees its buckets, blocks, pieces and state.

@@ -11,8 +11,44 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
-// answer proposes what a request asks for and makes the reply of the result.
+// answer answers a request: what asks is answered from the view, what reports is proposed.
 func (c *conn) answer(ctx context.Context, r job.ToDriver) (job.Reply, error) {
+	switch r := r.(type) {
+	case *job.HistoryRequest:
+		return c.read(r.App, func(v fsm.View, a *fsm.App, reply *job.Reply) { reply.History = HistoryOf(v, a, r) })
+	case *job.PositionsRequest:
+		return c.read(r.App, func(v fsm.View, a *fsm.App, reply *job.Reply) { reply.Positions = PositionsOf(v, a.ID, r.Stream) })
+	case *job.SourcesPlanned:
+		return c.read(r.App, func(_ fsm.View, a *fsm.App, reply *job.Reply) {
+			if !c.hub.plan(c, a, r) {
+				reply.Outcome, reply.Reason = job.Refused, fmt.Sprintf("office %d, expected %d", r.Office, a.Office)
+			}
+		})
+	}
+	return c.propose(ctx, r)
+}
+
+// read answers from the view, if this node still leads: what it has applied is then all that this executor has been told.
+func (c *conn) read(n id.App, fill func(v fsm.View, a *fsm.App, reply *job.Reply)) (job.Reply, error) {
+	if !c.tenure.raft.IsLeader(c.tenure.term) {
+		return job.Reply{}, id.ErrNotLeader
+	}
+	v := c.tenure.View()
+	reply := job.Reply{Outcome: job.Done, Index: v.Index()}
+	a, ok := v.App(n)
+	switch {
+	case !ok:
+		reply.Outcome, reply.Reason = job.Refused, fmt.Sprintf("no application %d", n)
+	case !a.Live():
+		reply.Outcome, reply.Reason = job.Refused, fmt.Sprintf("application %d (%s) is over", a.ID, a.Name)
+	default:
+		fill(v, a, &reply)
+	}
+	return reply, nil
+}
+
+// propose proposes what a request reports and makes the reply of the result.
+func (c *conn) propose(ctx context.Context, r job.ToDriver) (job.Reply, error) {
 	command, err := commandOf(r, c.welcome.Session, time.Now().UnixMilli())
 	if err != nil {
 		return job.Reply{}, err
@@ -80,6 +116,10 @@ func commandOf(r job.ToDriver, s id.Session, nowMS int64) (fsm.Command, error) {
 		return &fsm.InventoryReported{Session: s, Blocks: r.Blocks, First: r.First, Last: r.Last}, nil
 	case *job.BatchReport:
 		return batchCommand(r, nowMS), nil
+	case *job.CheckpointReport:
+		return checkpointCommand(r, nowMS), nil
+	case *job.BlocksCopied:
+		return &fsm.BlocksCopied{Session: s, Blocks: r.Blocks}, nil
 	}
 	return nil, fmt.Errorf("request of unknown type %T", r)
 }
@@ -93,8 +133,22 @@ func batchCommand(r *job.BatchReport, nowMS int64) fsm.Command {
 	}
 	return &fsm.BatchCompleted{
 		App: r.App, Time: r.Time, Office: r.Authority.Office, Attempt: r.Authority.Attempt,
-		StartedMS: r.StartedMS, EndedMS: r.EndedMS, Tries: r.Tries, Lost: r.Lost, NowMS: nowMS,
+		StartedMS: r.StartedMS, EndedMS: r.EndedMS, Tries: r.Tries, Lost: r.Lost, LostBlocks: r.LostBlocks, NowMS: nowMS,
 	}
+}
+
+func checkpointCommand(r *job.CheckpointReport, nowMS int64) fsm.Command {
+	c := &fsm.StateCheckpointed{
+		App: r.App, Office: r.Authority.Office, Time: r.Version.Time, Attempt: r.Version.Attempt, Full: r.Full, Since: r.Since,
+		Pieces: make([]fsm.CheckpointPiece, len(r.Pieces)), NowMS: nowMS,
+	}
+	for i, p := range r.Pieces {
+		c.Pieces[i] = fsm.CheckpointPiece{
+			ID: p.Block.ID, Stream: p.Stream, Part: p.Part, Rows: p.Block.Records, Bytes: p.Block.Bytes, CRC: p.Block.CRC,
+			Stores: p.Block.Stores,
+		}
+	}
+	return c
 }
 
 // replyTo makes the reply of a result. A report of blocks is answered block by block; where it failed as a whole, every
