@@ -35,14 +35,15 @@ type PortConfig struct {
 	Logger    *slog.Logger // nil: none
 }
 
-// A Port is one TCP listener that gRPC and Raft share. With TLS the protocol is negotiated by ALPN, without it the
-// first byte tells: gRPC starts with 'P', Raft's dialer with its own magic byte.
+// A Port is one TCP listener that gRPC, Raft and the election watch share. With TLS the protocol is negotiated by ALPN,
+// without it the first byte tells: gRPC starts with 'P', the dialers of the others with a magic byte each.
 type Port struct {
 	listener net.Listener
 	security Security
 	log      *slog.Logger
 	grpc     *lane
 	raft     *RaftStream
+	watch    *WatchStream
 	slots    chan struct{}
 	done     chan struct{}
 	close    func() error
@@ -86,7 +87,8 @@ func newPort(l net.Listener, cfg PortConfig) *Port {
 		pending:  map[net.Conn]struct{}{},
 	}
 	p.grpc = newLane(l.Addr())
-	p.raft = &RaftStream{lane: newLane(addr), port: p}
+	p.raft = &RaftStream{&rawStream{newLane(addr), p, "raft", raftMagic, protoRaft}}
+	p.watch = &WatchStream{&rawStream{newLane(addr), p, "election watch", watchMagic, protoWatch}}
 	p.close = sync.OnceValue(p.shut)
 	p.workers.Go(p.accept)
 	return p
@@ -101,8 +103,11 @@ func (p *Port) GRPC() net.Listener { return p.grpc }
 // Raft gives Raft's end of the port.
 func (p *Port) Raft() *RaftStream { return p.raft }
 
-// JoinCluster sets the id of the cluster that this node belongs to: from now on Raft connections from and to nodes
-// of another one are refused (rule 2). Without it every node is let in.
+// Watch gives the election watch's end of the port.
+func (p *Port) Watch() *WatchStream { return p.watch }
+
+// JoinCluster sets the id of the cluster that this node belongs to: from now on connections from and to nodes of another
+// one are refused, but gRPC's, which say it themselves (rule 2). Without it every node is let in.
 func (p *Port) JoinCluster(id string) { p.cluster.Store(&id) }
 
 func (p *Port) clusterID() string {
@@ -127,6 +132,7 @@ func (p *Port) shut() error {
 	p.mu.Unlock()
 	_ = p.grpc.Close()
 	_ = p.raft.Close()
+	_ = p.watch.Close()
 	p.workers.Wait()
 	return err
 }
@@ -236,10 +242,12 @@ func (p *Port) negotiate(c net.Conn) (*lane, net.Conn, error) {
 			return p.grpc, &peeked{Conn: c, first: first[:]}, nil
 		case raftMagic:
 			return p.raft.lane, c, p.raft.greet(c)
+		case watchMagic:
+			return p.watch.lane, c, p.watch.greet(c)
 		case 0x16:
 			return nil, nil, errors.New("the other side speaks TLS, this port does not: configure both alike")
 		}
-		return nil, nil, fmt.Errorf("first byte is %#x, expected gRPC's or Raft's", first[0])
+		return nil, nil, fmt.Errorf("first byte is %#x, expected that of gRPC, Raft or the election watch", first[0])
 	}
 	t := tls.Server(c, p.security.server())
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
@@ -251,16 +259,11 @@ func (p *Port) negotiate(c net.Conn) (*lane, net.Conn, error) {
 	case protoGRPC:
 		return p.grpc, t, nil
 	case protoRaft:
-		var first [1]byte
-		if _, err := io.ReadFull(t, first[:]); err != nil {
-			return nil, nil, err
-		}
-		if first[0] != raftMagic {
-			return nil, nil, fmt.Errorf("first byte is %#x, expected Raft's", first[0])
-		}
-		return p.raft.lane, t, p.raft.greet(t)
+		return p.raft.lane, t, p.raft.greetAll(t)
+	case protoWatch:
+		return p.watch.lane, t, p.watch.greetAll(t)
 	default:
-		return nil, nil, fmt.Errorf("protocol %q was negotiated, expected %q or %q", proto, protoGRPC, protoRaft)
+		return nil, nil, fmt.Errorf("protocol %q was negotiated, expected %q, %q or %q", proto, protoGRPC, protoRaft, protoWatch)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,9 +22,11 @@ func port(t *testing.T, sec Security) *Port {
 		t.Fatal(err)
 	}
 	s := NewServer(ServerConfig{Security: sec, Ready: func() bool { return true }})
-	served, echoed := make(chan error, 1), make(chan struct{})
+	served := make(chan error, 1)
 	go func() { served <- s.Serve(p.GRPC()) }()
-	go func() { defer close(echoed); echo(p.Raft()) }()
+	var echoes sync.WaitGroup
+	echoes.Go(func() { echo(p.Raft(), "raft") })
+	echoes.Go(func() { echo(p.Watch(), "watch") })
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -33,12 +37,13 @@ func port(t *testing.T, sec Security) *Port {
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
-		<-echoed
+		echoes.Wait()
 	})
 	return p
 }
 
-func echo(l net.Listener) {
+// echo says its name on every connection, and then whatever it is told.
+func echo(l net.Listener, name string) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -46,7 +51,9 @@ func echo(l net.Listener) {
 		}
 		go func() {
 			defer c.Close()
-			_, _ = io.Copy(c, c) // ends when the test hangs up
+			if _, err := io.WriteString(c, name); err == nil {
+				_, _ = io.Copy(c, c) // ends when the test hangs up
+			}
 		}()
 	}
 }
@@ -71,19 +78,24 @@ func healthy(t *testing.T, addr string, sec Security) error {
 	return err
 }
 
-func ping(c net.Conn) error {
+// ping makes sure that the other end of a connection is the echo of that name.
+func ping(c net.Conn, name string) error {
 	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return err
+	}
+	b := make([]byte, len(name))
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != name {
+		return fmt.Errorf("%q answered, expected %s: %w", b, name, err)
 	}
 	if _, err := c.Write([]byte("ping")); err != nil {
 		return err
 	}
-	b := make([]byte, 4)
+	b = make([]byte, 4)
 	_, err := io.ReadFull(c, b)
 	return err
 }
 
-func TestRaftAndGRPCShareThePort(t *testing.T) {
+func TestRaftTheWatchAndGRPCShareThePort(t *testing.T) {
 	for name, sec := range securities(t) {
 		t.Run(name, func(t *testing.T) {
 			p := port(t, sec)
@@ -92,8 +104,16 @@ func TestRaftAndGRPCShareThePort(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if err := ping(c); err != nil {
+			if err := ping(c, "raft"); err != nil {
 				t.Errorf("raft: %v", err)
+			}
+			w, err := p.Watch().Dial(t.Context(), p.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			if err := ping(w, "watch"); err != nil {
+				t.Errorf("watch: %v", err)
 			}
 			if err := healthy(t, p.Addr(), sec); err != nil {
 				t.Errorf("grpc: %v", err)
@@ -110,12 +130,12 @@ func TestPortWithTLSRefusesOthers(t *testing.T) {
 			t.Errorf("gRPC with %s was let in", name)
 		}
 		stranger := &Port{security: sec}
-		s := &RaftStream{lane: newLane(address("")), port: stranger}
+		s := &RaftStream{&rawStream{newLane(address("")), stranger, "raft", raftMagic, protoRaft}}
 		c, err := s.Dial(p.Addr(), 5*time.Second)
 		if err != nil {
 			continue
 		}
-		if err := ping(c); err == nil {
+		if err := ping(c, "raft"); err == nil {
 			t.Errorf("raft with %s was let in", name)
 		}
 		c.Close()
@@ -148,7 +168,7 @@ func TestRaftOfAnotherClusterIsRefused(t *testing.T) { // rule 2
 			return err
 		}
 		defer c.Close()
-		return ping(c)
+		return ping(c, "raft")
 	}
 	if err := try(); err != nil {
 		t.Errorf("neither belongs to a cluster: %v", err)
@@ -164,6 +184,34 @@ func TestRaftOfAnotherClusterIsRefused(t *testing.T) { // rule 2
 	q.JoinCluster("two")
 	if err := try(); err == nil {
 		t.Error("a node of another cluster was let in")
+	}
+	c, err := q.Watch().Dial(t.Context(), p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := ping(c, "watch"); err == nil {
+		t.Error("a watch of another cluster was let in")
+	}
+}
+
+// Who watches takes the refusal of a dial for evidence: it must be known as one, with TLS too.
+func TestRefusedDialOfTheWatchIsKnownAsOne(t *testing.T) {
+	for name, sec := range securities(t) {
+		t.Run(name, func(t *testing.T) {
+			p := port(t, sec)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			nobody := l.Addr().String()
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Watch().Dial(t.Context(), nobody); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("error is %v, expected ECONNREFUSED", err)
+			}
+		})
 	}
 }
 

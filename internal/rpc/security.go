@@ -13,8 +13,9 @@ import (
 
 // Protocols that share the port, as ALPN names them.
 const (
-	protoGRPC = "h2"
-	protoRaft = "raftstream-raft/1"
+	protoGRPC  = "h2"
+	protoRaft  = "raftstream-raft/1"
+	protoWatch = "raftstream-watch/1"
 )
 
 // Security says how the port is protected. The zero value is a port without TLS: for trusted networks only. With TLS
@@ -58,7 +59,7 @@ func (s Security) server() *tls.Config {
 		Certificates: []tls.Certificate{*s.Certificate},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    s.Authority,
-		NextProtos:   []string{protoGRPC, protoRaft},
+		NextProtos:   []string{protoGRPC, protoRaft, protoWatch},
 	}
 }
 
