@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"github.com/raftstream/raftstream/executor/coordinator"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/executor/shuffle"
+	"github.com/raftstream/raftstream/executor/state"
 	"github.com/raftstream/raftstream/executor/task"
 	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/id"
@@ -65,10 +67,14 @@ type Executor struct {
 	peers     *peers
 	graphs    *graphs
 	buckets   *shuffle.Store
+	states    *state.Store // survives sessions: what it holds is named by its version
+	store     *blocks.Replicator
+	reader    *task.Blocks
 	tasks     *task.Runner
 	batches   *coordinator.Coordinator
 	control   *control.Control
 	receivers *receivers
+	copies    *copies
 	progress  chan *job.Progress
 	stopping  chan struct{} // closed when Run is about to return
 }
@@ -82,23 +88,23 @@ func New(c Config) (*Executor, error) {
 		cfg: c, log: c.Logger,
 		graphs:   newGraphs(c.Builder, c.Build),
 		buckets:  shuffle.NewStore(c.BucketBytes),
+		states:   state.New(c.Logger),
 		progress: make(chan *job.Progress, maxProgress),
 		stopping: make(chan struct{}),
 	}
 	e.peers = newPeers(func() id.Session { return id.Session(e.session.Load()) })
+	e.store = &blocks.Replicator{Self: c.Store, Local: c.Blocks.Put, Peers: e.peers.list, Remote: c.Executors, Logger: c.Logger}
+	e.reader = &task.Blocks{Store: c.Store, Local: c.Blocks.Get, Peer: e.peers.ofStore, Executors: c.Executors}
 	e.tasks = task.New(task.Config{
-		Slots: c.Slots, Graph: e.graphs.get, Logger: c.Logger,
-		Blocks:   &task.Blocks{Store: c.Store, Local: c.Blocks.Get, Peer: e.peers.ofStore, Executors: c.Executors},
+		Slots: c.Slots, Graph: e.graphs.get, Logger: c.Logger, Blocks: e.reader, States: keyed{e.states}, Store: e.storePiece,
 		Shuffles: exchange{e.buckets, &shuffle.Reader{Store: e.buckets, Peers: e.peers, Executors: c.Executors}},
 	})
 	e.control = control.New(control.Config{
 		Dialer: c.Dialer, Cluster: c.Cluster, Stamp: c.Stamp, Handler: (*handler)(e), Logger: c.Logger,
 		Hello: job.Hello{Store: c.Store, Generation: c.Generation, Name: c.Name, Addr: c.Addr, Slots: c.Slots, Build: c.Build},
 	})
-	e.batches = coordinator.New(coordinator.Config{
-		Build: c.Build, Graph: e.graphs.get, Guard: guard, Executors: c.Executors, Self: e.peers.Self, Peers: e.peers.current, Logger: c.Logger,
-		Report: func(ctx context.Context, r *job.BatchReport) (job.Reply, error) { return e.control.Request(ctx, r) },
-	})
+	e.batches = coordinator.New(e.coordination())
+	e.copies = newCopies(e)
 	e.receivers = newReceivers(e)
 	return e, nil
 }
@@ -129,6 +135,19 @@ type exchange struct {
 	*shuffle.Reader
 }
 
+// keyed is where tasks read keyed state.
+type keyed struct{ *state.Store }
+
+// Restore implements task.States.
+func (keyed) Restore(app id.App, at job.Held, into dataset.State, chunks iter.Seq2[[]byte, error]) error {
+	return state.Restore(app, at, into, chunks)
+}
+
+// storePiece keeps a piece of a checkpoint as blocks are kept.
+func (e *Executor) storePiece(ctx context.Context, d job.BlockData, factor int) ([]id.Store, error) {
+	return e.store.Store(ctx, d, factor, nil)
+}
+
 // Run works until ctx ends, then leaves in order: receivers store and report what they hold, batches and tasks stop,
 // the control stream closes. Everything has ended when it returns. The error says that the store does not belong to
 // the cluster that was found (rule 2), or that something did not end in time.
@@ -151,12 +170,13 @@ func (e *Executor) Run(ctx context.Context) error {
 	return errors.Join(err, e.stop(context.WithoutCancel(ctx)))
 }
 
-// stop ends what works under the session, without a trace. Contexts of tasks end before their buckets are dropped.
+// stop ends what works under the session, without a trace. Contexts of tasks end before their buckets are dropped. Keyed
+// state stays: a version is what it is, whatever session made it.
 func (e *Executor) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopPatience)
 	defer cancel()
 	e.session.Store(0)
-	err := errors.Join(e.receivers.stop(ctx), e.batches.Stop(ctx), e.tasks.Stop(ctx))
+	err := errors.Join(e.receivers.stop(ctx), e.copies.stop(ctx), e.batches.Stop(ctx), e.tasks.Stop(ctx))
 	e.buckets.Clear()
 	return err
 }
@@ -176,6 +196,8 @@ type Status struct {
 	Tasks   int // that hold a slot
 	Buckets shuffle.Stats
 	Blocks  blocks.Stats
+	States  state.Stats          // keyed state
+	Copies  int                  // blocks and pieces of checkpoints that are being copied here, as the driver ordered
 	Batches []coordinator.Status // of the applications whose coordinator it is
 }
 
@@ -183,6 +205,6 @@ type Status struct {
 func (e *Executor) Status() Status {
 	return Status{
 		Control: e.control.Status(), Tasks: e.tasks.Running(), Buckets: e.buckets.Stats(), Blocks: e.cfg.Blocks.Stats(),
-		Batches: e.batches.Status(),
+		States: e.states.Stats(), Copies: e.copies.waiting(), Batches: e.batches.Status(),
 	}
 }

@@ -31,6 +31,7 @@ func (h *handler) Session(ctx context.Context, s id.Session) error {
 	e.tasks.Open(s)
 	e.batches.Open()
 	e.receivers.open()
+	e.copies.open()
 	return nil
 }
 
@@ -50,8 +51,14 @@ func (h *handler) Order(m job.ToExecutor) {
 		e.receivers.start(m)
 	case *job.StopReceiver:
 		e.receivers.order(m)
+	case *job.SetRate:
+		e.receivers.rate(m)
 	case *job.Batch:
 		e.batches.Order(m)
+	case *job.PlanSources:
+		e.batches.Plan(m)
+	case *job.CopyBlocks:
+		e.copies.order(m)
 	case *job.Progress:
 		e.advance(m)
 	default:
@@ -72,6 +79,7 @@ func (e *Executor) advance(p *job.Progress) {
 		e.tasks.Completed(p.App, p.Completed)
 		e.buckets.Completed(p.App, p.Completed)
 	}
+	e.states.Progress(p)
 	select {
 	case e.progress <- p:
 	case <-e.stopping:

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/raftstream/raftstream/connector"
-	"github.com/raftstream/raftstream/executor/blocks"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/executor/receiver"
 	"github.com/raftstream/raftstream/internal/id"
@@ -38,13 +37,14 @@ type instance struct {
 	sup    *receiver.Supervisor // nil while the graph is being built
 	asked  bool                 // to stop
 	drain  bool                 // and how, where asked before sup was there
+	rate   int64                // records a second as the driver said last, 0 for no limit
+	over   chan struct{}        // closed when nothing of it runs any more
 }
 
 // receivers are the receiver instances that run on this executor, and those that did. What an instance is told and
 // when it is over is the driver's business.
 type receivers struct {
-	e     *Executor
-	store *blocks.Replicator
+	e *Executor
 
 	mu      sync.Mutex
 	closed  bool
@@ -57,9 +57,6 @@ type receivers struct {
 func newReceivers(e *Executor) *receivers {
 	return &receivers{
 		e: e, closed: true,
-		store: &blocks.Replicator{
-			Self: e.cfg.Store, Local: e.cfg.Blocks.Put, Peers: e.peers.list, Remote: e.cfg.Executors, Logger: e.log,
-		},
 		current: map[stream]*instance{}, over: map[stream]id.Instance{}, running: map[*instance]struct{}{},
 	}
 }
@@ -71,27 +68,79 @@ func (r *receivers) open() {
 	r.closed = false
 }
 
-// start runs an instance, unless it or a newer one runs or ran. An older one is over for the ledger: it ends.
+// start runs an instance, unless it or a newer one runs or ran. An older one is over for the ledger: it ends, and only
+// then does the new one begin, so that no two receivers of a stream run here at a time.
 func (r *receivers) start(m *job.StartReceiver) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	of := stream{m.App.ID, m.Stream}
 	old := r.current[of]
+	if old != nil && m.Instance == old.id {
+		old.limit(m.Rate)
+	}
 	if r.closed || m.Instance <= r.over[of] || old != nil && m.Instance <= old.id {
 		return
 	}
-	if old != nil {
-		old.cancel(fmt.Errorf("instance %d is superseded by %d", old.id, m.Instance))
+	for in := range r.running {
+		if in.of == of {
+			in.cancel(fmt.Errorf("instance %d is superseded by %d", in.id, m.Instance))
+		}
 	}
 	in := r.add(of, m.Instance)
+	in.rate = m.Rate
 	ctx, cancel := context.WithCancelCause(context.Background()) // ended by stop, ended or a newer instance
 	in.cancel = cancel
 	r.current[of] = in
-	go r.run(ctx, in, m) // joined by stop
+	before := r.others(in)
+	go func() { // joined by stop
+		defer r.leave(in)
+		if await(ctx, before) {
+			r.run(ctx, in, m)
+		}
+	}()
+}
+
+// others lists what ends when the other instances of the stream that run here have ended. The lock of receivers is held.
+func (r *receivers) others(in *instance) (over []<-chan struct{}) {
+	for x := range r.running {
+		if x != in && x.of == in.of {
+			over = append(over, x.over)
+		}
+	}
+	return over
+}
+
+// await waits for all of them; false: ctx has ended.
+func await(ctx context.Context, all []<-chan struct{}) bool {
+	for _, one := range all {
+		select {
+		case <-one:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// rate limits what an instance takes in.
+func (r *receivers) rate(m *job.SetRate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if in := r.current[stream{m.App, m.Stream}]; in != nil && in.id == m.Instance {
+		in.limit(m.Rate)
+	}
+}
+
+// limit takes a rate, also before the supervisor is there. The lock of receivers is held.
+func (in *instance) limit(rate int64) {
+	in.rate = rate
+	if in.sup != nil {
+		in.sup.Limit(float64(rate))
+	}
 }
 
 func (r *receivers) add(of stream, n id.Instance) *instance {
-	in := &instance{of: of, id: n}
+	in := &instance{of: of, id: n, over: make(chan struct{})}
 	if len(r.running) == 0 {
 		r.idle = make(chan struct{})
 	}
@@ -103,6 +152,7 @@ func (r *receivers) leave(in *instance) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	in.cancel(nil)
+	close(in.over)
 	if r.current[in.of] == in {
 		delete(r.current, in.of)
 	}
@@ -148,7 +198,6 @@ func (in *instance) stop(drain bool) {
 }
 
 func (r *receivers) run(ctx context.Context, in *instance, m *job.StartReceiver) {
-	defer r.leave(in)
 	log := r.e.log.With("app", m.App.Name, "stream", int(m.Stream), "instance", uint64(m.Instance))
 	sup, err := r.build(m)
 	if err != nil {
@@ -158,6 +207,7 @@ func (r *receivers) run(ctx context.Context, in *instance, m *job.StartReceiver)
 	}
 	r.mu.Lock()
 	in.sup = sup
+	sup.Limit(float64(in.rate))
 	if in.asked {
 		sup.Stop(in.drain)
 	}
@@ -177,7 +227,7 @@ func (r *receivers) build(m *job.StartReceiver) (*receiver.Supervisor, error) {
 	}
 	return receiver.New(receiver.Config{
 		App: m.App, Stream: m.Stream, Instance: m.Instance, Receiver: rec,
-		Store: r.store.Store, Report: r.e.control.Report, Request: r.e.control.Request,
+		Store: r.e.store.Store, Report: r.e.control.Report, Request: r.e.control.Request,
 		MaxRate: r.e.cfg.Receivers.MaxRate, BlockBytes: r.e.cfg.Receivers.BlockBytes, Logger: r.e.log,
 	})
 }

@@ -27,7 +27,9 @@ func (s server) Fetch(ctx context.Context, f *job.Fetch, each func(mapPart int, 
 func (s server) Put(ctx context.Context, b job.BlockData) error { return s.e.cfg.Blocks.Put(ctx, b) }
 
 // States implements job.Server.
-func (s server) States(context.Context, id.App) ([]job.Held, error) { return nil, nil }
+func (s server) States(_ context.Context, app id.App) ([]job.Held, error) {
+	return s.e.states.Held(app), nil
+}
 
 // Get implements job.Server.
 func (s server) Get(_ context.Context, b id.Block) (job.BlockData, error) {

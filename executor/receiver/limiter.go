@@ -37,6 +37,17 @@ func (l *limiter) set(perSecond float64) {
 	l.bucket.SetBurstAt(now, burst)
 }
 
+// lift takes the limit off, up to the highest.
+func (l *limiter) lift() {
+	if l.highest > 0 {
+		l.set(l.highest)
+		return
+	}
+	now := time.Now()
+	l.bucket.SetLimitAt(now, rate.Inf)
+	l.bucket.SetBurstAt(now, 1)
+}
+
 // rate gives the present limit, 0 for none.
 func (l *limiter) rate() float64 {
 	if r := l.bucket.Limit(); r != rate.Inf {

@@ -38,6 +38,7 @@ type Status struct {
 	Bytes     int64  // of committed blocks
 	Rate      float64
 	Runs      int    // starts of the receiver
+	Failures  int    // runs that failed one after the other, 0 once one has lasted
 	LastError string // of a run
 	Paused    string // why the ledger makes the instance wait, "" if it does not
 }
@@ -98,6 +99,15 @@ func closeOnce(c chan struct{}) {
 
 // SetRate limits the records a second: what is not positive is ignored, more than Config.MaxRate is cut to it.
 func (s *Supervisor) SetRate(perSecond float64) { s.in.limit.set(perSecond) }
+
+// Limit is SetRate for who means no limit by 0: then Config.MaxRate alone holds.
+func (s *Supervisor) Limit(perSecond float64) {
+	if perSecond == 0 {
+		s.in.limit.lift()
+		return
+	}
+	s.in.limit.set(perSecond)
+}
 
 // Status gives a picture of the instance.
 func (s *Supervisor) Status() Status {
@@ -313,10 +323,11 @@ func (s *Supervisor) receive(ctx context.Context) {
 			<-ctx.Done()
 			return
 		}
-		s.failed(err)
-		if time.Since(began) > restartMax {
+		lasted := time.Since(began) > restartMax
+		if lasted {
 			wait = restartMin
 		}
+		s.failed(err, lasted)
 		s.become(Waiting)
 		sleep(ctx, wait)
 		wait = min(2*wait, restartMax)
@@ -361,14 +372,20 @@ func (s *Supervisor) runOnce(ctx context.Context) error {
 	}
 }
 
-// failed notes a failed run and has it reported, unless a newer one overtakes it.
-func (s *Supervisor) failed(err error) {
+// failed notes a failed run and has it reported, unless a newer one overtakes it. One that lasted begins a new count.
+func (s *Supervisor) failed(err error, lasted bool) {
 	text := err.Error()
 	if len(text) > failureBytesMax {
 		text = text[:failureBytesMax] + " ..."
 	}
 	s.cfg.Logger.Warn("the receiver failed", slog.String("error", text))
-	s.update(func(st *Status) { st.LastError = text })
+	s.update(func(st *Status) {
+		if lasted {
+			st.Failures = 0
+		}
+		st.Failures++
+		st.LastError = text
+	})
 	select {
 	case <-s.failures:
 	default:

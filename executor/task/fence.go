@@ -46,7 +46,9 @@ func (f *fences) admit(l *job.Launch, cancel context.CancelCauseFunc) (*running,
 		return nil, err
 	}
 	a.office = l.Authority.Office
-	a.attempts[l.Time] = l.Authority.Attempt
+	if l.Kind != job.CheckpointTasks {
+		a.attempts[l.Time] = l.Authority.Attempt
+	}
 	for r := range a.running {
 		if r.authority.Office < l.Authority.Office || r.time == l.Time && r.authority.Attempt < l.Authority.Attempt {
 			r.cancel(fenced("batch %d: attempt %d under office %d is superseded by attempt %d under office %d",
@@ -54,6 +56,9 @@ func (f *fences) admit(l *job.Launch, cancel context.CancelCauseFunc) (*running,
 		}
 	}
 	r := &running{authority: l.Authority, time: l.Time, cancel: cancel}
+	if l.Kind == job.CheckpointTasks {
+		r.time = math.MaxInt64 // of no batch that is completed or superseded
+	}
 	a.running[r] = struct{}{}
 	return r, nil
 }
@@ -66,6 +71,7 @@ func (f *fences) check(l *job.Launch) (*fence, *job.TaskError) {
 		return nil, fenced("application %d has ended", l.App.ID)
 	case l.Authority.Office < a.office:
 		return nil, fenced("application %d: office %d, the highest seen is %d", l.App.ID, l.Authority.Office, a.office)
+	case l.Kind == job.CheckpointTasks: // its batch is completed: the office alone fences it
 	case l.Time <= a.completed:
 		return nil, fenced("application %d: batch %d, completed up to %d", l.App.ID, l.Time, a.completed)
 	case l.Authority.Attempt < a.attempts[l.Time]:

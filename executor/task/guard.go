@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/dataset"
 )
@@ -80,6 +81,9 @@ func blamed(app dataset.App, text string) *Fault {
 func classify(err error) *job.TaskError {
 	if te, ok := errors.AsType[*job.TaskError](err); ok {
 		return te
+	}
+	if errors.Is(err, connector.ErrMissing) { // of a direct source: the batch waits for it to come back (rules 8 and 12)
+		return &job.TaskError{Fault: job.MissingFault, Text: clip(err.Error(), maxText)}
 	}
 	return &job.TaskError{Fault: job.UserFault, Text: clip(err.Error(), maxText)}
 }

@@ -34,7 +34,11 @@ type Config struct {
 	Graph    func(job.App) (dataset.App, error)
 	Blocks   BlockReader
 	Shuffles Shuffles
-	Logger   *slog.Logger
+	States   States
+	// Store puts a piece of a checkpoint on min(factor, open sessions) stores and names them. It waits as long as fewer
+	// can be reached; the end of ctx makes it fail.
+	Store  func(ctx context.Context, d job.BlockData, factor int) ([]id.Store, error)
+	Logger *slog.Logger
 }
 
 // Runner runs the tasks of one executor. Its methods may be called concurrently.
@@ -42,6 +46,8 @@ type Runner struct {
 	graph    func(job.App) (dataset.App, error)
 	blocks   BlockReader
 	shuffles Shuffles
+	states   States
+	store    func(ctx context.Context, d job.BlockData, factor int) ([]id.Store, error)
 	log      *slog.Logger
 	slots    chan struct{}
 
@@ -55,7 +61,7 @@ type Runner struct {
 // New makes a runner without a session: it refuses launches until Open.
 func New(c Config) *Runner {
 	return &Runner{
-		graph: c.Graph, blocks: c.Blocks, shuffles: c.Shuffles, log: c.Logger,
+		graph: c.Graph, blocks: c.Blocks, shuffles: c.Shuffles, states: c.States, store: c.Store, log: c.Logger,
 		slots:  make(chan struct{}, max(c.Slots, 1)),
 		fences: fences{apps: map[id.App]*fence{}},
 	}
@@ -157,7 +163,7 @@ func (r *Runner) enter(l *job.Launch, cancel context.CancelCauseFunc) (leave fun
 }
 
 // partition runs one partition; it is what resolve makes of a launch.
-type partition func(t *task, part int) ([]byte, error)
+type partition func(t *task, res *job.TaskResult) error
 
 // resolved is a launch whose graph is found and checked.
 type resolved struct {
@@ -184,33 +190,34 @@ func mismatch(format string, args ...any) *job.TaskError {
 	return &job.TaskError{Fault: job.MismatchFault, Text: fmt.Sprintf(format, args...)}
 }
 
+// find gives what runs the launch's partitions, after it has checked that the graph here is the coordinator's.
 func (r *Runner) find(app dataset.App, l *job.Launch, in inputs) (partition, error) {
-	outs := app.Outputs()
-	if l.Output < 0 || l.Output >= len(outs) {
-		return nil, mismatch("output %d was asked for, the graph has %d", l.Output, len(outs))
+	if l.Kind == job.CheckpointTasks { // the state is there: no dataset is computed
+		return r.checkpointer(l)
 	}
-	out := outs[l.Output]
-	root, ok, err := app.Dataset(out.Stream(), l.Time, in)
+	root, out, err := lineage(app, l, in)
 	if err != nil {
-		return nil, mismatch("dataset of output %q at %d: %v", out.Name(), l.Time, err)
-	}
-	if !ok {
-		return nil, mismatch("output %q has no dataset at %d here, the coordinator has one", out.Name(), l.Time)
-	}
-	if here := job.Lineage(root); here != l.Lineage {
-		return nil, mismatch("lineage of output %q at %d is %016x here, the coordinator has %016x: its build function or a Transform is not pure",
-			out.Name(), l.Time, here, l.Lineage)
+		return nil, err
 	}
 	of, run := root, partition(nil)
 	switch l.Kind {
 	case job.OutputTasks:
-		run = func(t *task, part int) ([]byte, error) { return r.output(t, out, root, part) }
+		if out == nil {
+			return nil, mismatch("the launch of an output names none")
+		}
+		run = func(t *task, res *job.TaskResult) error { return r.output(t, out, root, res) }
 	case job.MapTasks:
 		dep, ok := job.FindShuffle(root, l.Shuffle)
 		if !ok {
-			return nil, mismatch("shuffle %v is not in the lineage of output %q", l.Shuffle, out.Name())
+			return nil, mismatch("shuffle %v is not in the lineage of %s", l.Shuffle, rootName(l, out))
 		}
-		of, run = dep.On, func(t *task, part int) ([]byte, error) { return nil, r.mapSide(t, dep.Shuffle, part) }
+		of, run = dep.On, func(t *task, res *job.TaskResult) error { return r.mapSide(t, dep.Shuffle, res.Part) }
+	case job.StateTasks:
+		d, ok := stateful(root, l.Dataset)
+		if !ok {
+			return nil, mismatch("dataset %v with keyed state is not in the lineage of %s here", l.Dataset, rootName(l, out))
+		}
+		of, run = d, func(t *task, res *job.TaskResult) error { return r.advance(t, d, res.Part) }
 	default:
 		return nil, mismatch("launch of unknown kind %d", l.Kind)
 	}
@@ -225,12 +232,56 @@ func (r *Runner) find(app dataset.App, l *job.Launch, in inputs) (partition, err
 	return run, nil
 }
 
-func (r *Runner) output(t *task, out dataset.Output, d dataset.Dataset, part int) ([]byte, error) {
-	receipt := out.Run(t, d, part)
-	if len(receipt) > dataset.MaxReceipt {
-		return nil, fmt.Errorf("output %q: receipt of %d bytes, at most %d are taken", out.Name(), len(receipt), dataset.MaxReceipt)
+// lineage gives the dataset whose lineage the stage belongs to, and the output operation that it is of: none where an
+// earlier time's state is computed again.
+func lineage(app dataset.App, l *job.Launch, in inputs) (root dataset.Dataset, out dataset.Output, err error) {
+	stream, at := l.Root.Stream, l.Root.Time
+	if l.Output >= 0 {
+		outs := app.Outputs()
+		if l.Output >= len(outs) {
+			return nil, nil, mismatch("output %d was asked for, the graph has %d", l.Output, len(outs))
+		}
+		out = outs[l.Output]
+		stream, at = out.Stream(), l.Time
 	}
-	return receipt, nil
+	root, ok, err := app.Dataset(stream, at, in)
+	switch {
+	case err != nil:
+		return nil, nil, mismatch("dataset of %s at %d: %v", rootName(l, out), at, err)
+	case !ok:
+		return nil, nil, mismatch("%s has no dataset at %d here, the coordinator has one", rootName(l, out), at)
+	}
+	if here := job.Lineage(root); here != l.Lineage {
+		return nil, nil, mismatch("lineage of %s at %d is %016x here, the coordinator has %016x: its build function or a Transform is not pure",
+			rootName(l, out), at, here, l.Lineage)
+	}
+	return root, out, nil
+}
+
+// stateful finds a dataset with keyed state.
+func stateful(root dataset.Dataset, of dataset.ID) (found dataset.Stateful, ok bool) {
+	job.Walk(root, func(d dataset.Dataset) bool {
+		if d.ID() == of {
+			found, ok = d.(dataset.Stateful)
+		}
+		return !ok
+	})
+	return found, ok
+}
+
+func rootName(l *job.Launch, out dataset.Output) string {
+	if out == nil {
+		return fmt.Sprintf("stream %d", l.Root.Stream)
+	}
+	return fmt.Sprintf("output %q", out.Name())
+}
+
+func (r *Runner) output(t *task, out dataset.Output, d dataset.Dataset, res *job.TaskResult) error {
+	res.Receipt = out.Run(t, d, res.Part)
+	if len(res.Receipt) > dataset.MaxReceipt {
+		return fmt.Errorf("output %q: receipt of %d bytes, at most %d are taken", out.Name(), len(res.Receipt), dataset.MaxReceipt)
+	}
+	return nil
 }
 
 func (r *Runner) mapSide(t *task, s dataset.Shuffle, part int) error {
@@ -275,15 +326,17 @@ func (r *Runner) runOne(ctx context.Context, l *job.Launch, res *resolved, part 
 		return job.TaskResult{Part: part, Err: canceled(ctx)}
 	}
 	t := &task{ctx: ctx, runner: r, launch: l, inputs: res.inputs}
-	var receipt []byte
-	fault := Guard(ctx, res.app, func() (err error) {
-		if receipt, err = res.run(t, part); t.failed != nil {
+	defer t.release()
+	result := job.TaskResult{Part: part}
+	fault := Guard(ctx, res.app, func() error {
+		err := res.run(t, &result)
+		if t.failed != nil {
 			return t.failed
 		}
 		return err
 	})
 	if fault == nil {
-		return job.TaskResult{Part: part, Receipt: receipt}
+		return result
 	}
 	if t.failed != nil && fault.Err.Fault == job.UserFault && ctx.Err() == nil {
 		fault.Err = classify(t.failed) // user code that hides a failure behind another panic does not make it its own

@@ -20,6 +20,8 @@ type task struct {
 	// failed is the first failure. User code between the failure and the task's boundary may recover the panic; the
 	// task has failed nevertheless.
 	failed error
+	// uses are the readings of keyed state that end with the task.
+	uses []func()
 }
 
 var _ dataset.Task = (*task)(nil)
@@ -27,9 +29,13 @@ var _ dataset.Task = (*task)(nil)
 // Context implements dataset.Task.
 func (t *task) Context() context.Context { return t.ctx }
 
-// Batch implements dataset.Task.
+// Batch implements dataset.Task. The state of an earlier time is computed again as of that time.
 func (t *task) Batch() dataset.Batch {
-	return dataset.Batch{App: t.launch.App.ID, Time: t.launch.Time, Attempt: t.launch.Authority.Attempt, Try: t.launch.Try}
+	at := t.launch.Time
+	if t.launch.Output < 0 {
+		at = t.launch.Root.Time
+	}
+	return dataset.Batch{App: t.launch.App.ID, Time: at, Attempt: t.launch.Authority.Attempt, Try: t.launch.Try}
 }
 
 // Fail implements dataset.Task.
@@ -42,12 +48,10 @@ func (t *task) Fail(err error) {
 
 // Block implements dataset.Task.
 func (t *task) Block(s id.Stream, at id.Time, part int) []byte {
-	if t.ctx.Err() != nil {
-		t.Fail(context.Cause(t.ctx))
-	}
-	blocks := t.inputs[input{s, at}]
+	t.alive()
+	blocks := t.input(s, at).Blocks
 	if part < 0 || part >= len(blocks) {
-		t.Fail(&job.TaskError{Fault: job.MismatchFault, Text: fmt.Sprintf("stream %d has %d blocks at %d, block %d was asked for", s, len(blocks), at, part)})
+		t.Fail(mismatch("stream %d has %d blocks at %d, block %d was asked for", s, len(blocks), at, part))
 	}
 	data, err := t.runner.blocks.Read(t.ctx, &blocks[part])
 	if err != nil {
@@ -56,24 +60,34 @@ func (t *task) Block(s id.Stream, at id.Time, part int) []byte {
 	return data
 }
 
-// Part implements dataset.Task.
-func (t *task) Part(id.Stream, id.Time, int) (p connector.Part) {
-	t.Fail(&job.TaskError{Fault: job.MismatchFault, Text: "direct streams are not read yet"})
-	return p
+func (t *task) input(s id.Stream, at id.Time) *job.Input {
+	if in := t.inputs[input{s, at}]; in != nil {
+		return in
+	}
+	return &job.Input{Stream: s, Time: at}
 }
 
-// State implements dataset.Task.
-func (t *task) State(dataset.Stateful, int, func(dataset.State) dataset.Delta) (s dataset.State, d dataset.Delta) {
-	t.Fail(&job.TaskError{Fault: job.MismatchFault, Text: "keyed state is not kept yet"})
-	return s, d
+// alive ends a task that is not wanted any more.
+func (t *task) alive() {
+	if t.ctx.Err() != nil {
+		t.Fail(context.Cause(t.ctx))
+	}
+}
+
+// Part implements dataset.Task.
+func (t *task) Part(s id.Stream, at id.Time, part int) connector.Part {
+	t.alive()
+	parts := t.input(s, at).Parts
+	if part < 0 || part >= len(parts) {
+		t.Fail(mismatch("direct stream %d has %d parts at %d, part %d was asked for", s, len(parts), at, part))
+	}
+	return parts[part]
 }
 
 // Buckets implements dataset.Task.
 func (t *task) Buckets(s dataset.ShuffleID, reducer int) iter.Seq[dataset.Chunk] {
 	return func(yield func(dataset.Chunk) bool) {
-		if t.ctx.Err() != nil {
-			t.Fail(context.Cause(t.ctx))
-		}
+		t.alive()
 		for _, o := range t.launch.MapOutputs {
 			if o.Shuffle != s {
 				continue
@@ -94,16 +108,21 @@ type input struct {
 	time   id.Time
 }
 
-// inputs are the blocks of a launch by stream and time; they are its dataset.Sources.
-type inputs map[input][]job.Block
+// inputs are what a launch reads, by stream and time; they are its dataset.Sources.
+type inputs map[input]*job.Input
 
 func inputsOf(in []job.Input) inputs {
 	m := make(inputs, len(in))
-	for _, i := range in {
-		m[input{i.Stream, i.Time}] = i.Blocks
+	for i := range in {
+		m[input{in[i].Stream, in[i].Time}] = &in[i]
 	}
 	return m
 }
 
 // Partitions implements dataset.Sources.
-func (m inputs) Partitions(s id.Stream, at id.Time) int { return len(m[input{s, at}]) }
+func (m inputs) Partitions(s id.Stream, at id.Time) int {
+	if in := m[input{s, at}]; in != nil {
+		return in.Partitions()
+	}
+	return 0
+}
