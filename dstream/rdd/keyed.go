@@ -8,9 +8,6 @@ import (
 
 func split[K comparable, V any](p KV[K, V]) (K, V) { return p.Key, p.Value }
 
-// byKey names the part of a KV that keyed operators spread records by.
-const byKey = "key"
-
 // CombineByKey combines the values of each key: create makes a combiner of the first value, mergeValue adds a further
 // one of the same partition, mergeCombiners joins those of two partitions and may change its first argument. parts is
 // the number of partitions of the result, the application's default if it is not given.
@@ -24,7 +21,7 @@ func combine[K comparable, V, C any](r RDD[KV[K, V]], op string, f lineage.Combi
 	if !okKey || !okValue {
 		return then(r, lineage.Empty[KV[K, C]](r.scope))
 	}
-	k := lineage.Keyed[KV[K, V], K, V, C, KV[K, C]]{Split: split[K, V], Join: Pair[K, C], Key: key, Value: value, By: byKey}
+	k := lineage.Keyed[KV[K, V], K, V, C, KV[K, C]]{Split: split[K, V], Join: Pair[K, C], Key: key, Value: value, By: lineage.ByKey}
 	return then(r, lineage.CombineByKey(r.scope, r.node, k, f, partitions(r.scope, op, parts)))
 }
 
@@ -35,11 +32,7 @@ func ReduceByKey[K comparable, V any](r RDD[KV[K, V]], f func(a, b V) V, parts .
 
 // GroupByKey collects the values of each key, in order of partition and arrival.
 func GroupByKey[K comparable, V any](r RDD[KV[K, V]], parts ...int) RDD[KV[K, []V]] {
-	return combine(r, "groupByKey", lineage.Combiner[V, []V]{
-		Create: func(v V) []V { return []V{v} },
-		Value:  func(s []V, v V) []V { return append(s, v) },
-		Merge:  func(a, b []V) []V { return append(a, b...) },
-	}, parts)
+	return combine(r, "groupByKey", lineage.GroupValues[V](), parts)
 }
 
 // CountByValue counts how often each record occurs.

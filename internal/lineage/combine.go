@@ -16,6 +16,15 @@ type Combiner[V, C any] struct {
 	Merge  func(C, C) C
 }
 
+// GroupValues collects the values of a key, in order.
+func GroupValues[V any]() Combiner[V, []V] {
+	return Combiner[V, []V]{
+		Create: func(v V) []V { return []V{v} },
+		Value:  func(s []V, v V) []V { return append(s, v) },
+		Merge:  func(a, b []V) []V { return append(a, b...) },
+	}
+}
+
 // Keyed is how records P of a dataset come apart into key and value, and results Q together.
 type Keyed[P any, K comparable, V, C, Q any] struct {
 	Split func(P) (K, V)
@@ -25,22 +34,30 @@ type Keyed[P any, K comparable, V, C, Q any] struct {
 	By    string // names what Split takes as the key
 }
 
+// ByKey is the usual name for what Keyed.Split takes as the key.
+const ByKey = "key"
+
 // CombineByKey combines the values of each key into one, in parts partitions: on the map side first, then over the
 // buckets in order of (map partition, row). Where the records are spread by this key already there is no shuffle.
 func CombineByKey[P any, K comparable, V, C, Q any](s *Scope, n *Node[P], k Keyed[P, K, V, C, Q], f Combiner[V, C], parts int) *Node[Q] {
-	by := Partitioning{By: k.By, Parts: parts}
-	combine := func(t dataset.Task, part int) *table.Table[K, C] { return combined(t, n, part, k, f) }
-	if parts == 1 && n.parts == 1 || k.By != "" && n.by == by {
-		return newNode(s, parts, same(n), func(t dataset.Task, part int, yield func(Q) bool) {
-			eachPair(combine(t, part), k.Join, yield)
-		}).Keep(by)
-	}
-	sh := &combineShuffle[K, C]{reducers: parts, combine: combine, key: k.Key, value: k.Value, merge: f.Merge}
-	m := newNode(s, parts, []dataset.Dep{{On: n, Shuffle: sh}}, func(t dataset.Task, part int, yield func(Q) bool) {
-		eachPair(sh.merged(t, part), k.Join, yield)
-	}).Keep(by)
-	sh.id = dataset.ShuffleID{Of: m.id}
+	m := newNode[Q](s, parts, nil, nil).Keep(Partitioning{By: k.By, Parts: parts})
+	deps, gather := gathered(m.id, n, k, f, parts)
+	m.on(deps)
+	m.loop = func(t dataset.Task, part int, yield func(Q) bool) { eachPair(gather(t, part), k.Join, yield) }
 	return m
+}
+
+// gathered is how the dataset called of gets what its parent n has for each key: its dependencies, and a function that
+// gives the combined values of one of its partitions.
+func gathered[P any, K comparable, V, C, Q any](of dataset.ID, n *Node[P], k Keyed[P, K, V, C, Q], f Combiner[V, C], parts int) ([]dataset.Dep, func(dataset.Task, int) *table.Table[K, C]) {
+	combine := func(t dataset.Task, part int) *table.Table[K, C] { return combined(t, n, part, k, f) }
+	if parts == 1 && n.parts == 1 || k.By != "" && n.by == (Partitioning{By: k.By, Parts: parts}) {
+		return same(n), combine
+	}
+	sh := &combineShuffle[K, C]{
+		id: dataset.ShuffleID{Of: of}, reducers: parts, combine: combine, key: k.Key, value: k.Value, merge: f.Merge,
+	}
+	return []dataset.Dep{{On: n, Shuffle: sh}}, sh.merged
 }
 
 // combined runs the fused loop of a partition into a table.

@@ -60,13 +60,29 @@ type Node[T any] struct {
 	by    Partitioning
 	loop  Loop[T]
 	codec *codec.Codec[T]
+	// stateful says that reading a partition advances keyed state: it must be read at least as far as the first record,
+	// whether or not anybody wants one.
+	stateful bool
 }
 
 var _ dataset.Dataset = (*Node[int])(nil)
 
 func newNode[T any](s *Scope, parts int, deps []dataset.Dep, loop Loop[T]) *Node[T] {
-	return &Node[T]{id: s.id(), parts: parts, deps: deps, loop: loop}
+	n := &Node[T]{id: s.id(), parts: parts, loop: loop}
+	n.on(deps)
+	return n
 }
+
+// on sets what the dataset is computed from.
+func (n *Node[T]) on(deps []dataset.Dep) {
+	n.deps = deps
+	for _, d := range deps {
+		below, ok := d.On.(interface{ advances() bool })
+		n.stateful = n.stateful || d.Narrow != nil && ok && below.advances()
+	}
+}
+
+func (n *Node[T]) advances() bool { return n.stateful }
 
 // ID names the dataset.
 func (n *Node[T]) ID() dataset.ID { return n.id }
@@ -100,10 +116,12 @@ func (n *Node[T]) Seq(t dataset.Task, part int) iter.Seq[T] {
 }
 
 // Read is Seq for user code. whole is to be called when that has returned: it fails the task if a panic ended the last
-// reading and was recovered by a user who may take what he got for all.
+// reading and was recovered by a user who may take what he got for all. Where nothing was read it begins to, if keyed
+// state goes on by that.
 func (n *Node[T]) Read(t dataset.Task, part int) (seq iter.Seq[T], whole func()) {
-	broken := false
+	begun, broken := false, false
 	seq = func(yield func(T) bool) {
+		begun = true
 		returned := false
 		defer func() { broken = !returned }()
 		n.loop(t, part, yield)
@@ -112,6 +130,9 @@ func (n *Node[T]) Read(t dataset.Task, part int) (seq iter.Seq[T], whole func())
 	return seq, func() {
 		if broken {
 			t.Fail(errRecovered)
+		}
+		if !begun && n.stateful {
+			n.loop(t, part, func(T) bool { return false })
 		}
 	}
 }
@@ -126,10 +147,13 @@ func (n *Node[T]) Collect(t dataset.Task, part, limit int) dataset.Rows {
 		t.Fail(fmt.Errorf("dataset %v: collected without a codec", n.id))
 	}
 	r := &rows[T]{codec: n.codec}
-	if limit == 0 {
+	if limit == 0 && !n.stateful {
 		return r
 	}
 	n.loop(t, part, func(v T) bool {
+		if limit == 0 {
+			return false
+		}
 		r.vals = append(r.vals, v)
 		r.codec.Own(&r.vals[len(r.vals)-1])
 		return len(r.vals) != limit

@@ -1,5 +1,5 @@
 // Package lineagetest runs datasets on one goroutine, for tests of operators: the least that a Task must do. It knows
-// no time, no failure and no other process, but can hand buckets over as bytes, as another process would.
+// no failure and no other process, but can hand buckets over as bytes, as another process would, and give up attempts.
 package lineagetest
 
 import (
@@ -12,28 +12,35 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
-// Input names a block.
+// Input names a block, or a part of a direct source.
 type Input struct {
 	Stream id.Stream
 	Time   id.Time
 	Part   int
 }
 
-// Engine holds blocks and the buckets made so far. The zero value is usable.
+// Engine holds blocks, the buckets made so far and keyed state. The zero value is usable.
 type Engine struct {
 	Ctx    context.Context // nil: the background
 	Blocks map[Input][]byte
+	Parts  map[Input]connector.Part
 	Encode bool // hand buckets over as bytes
 	// Damage, if not nil, changes the bytes of a bucket on their way.
 	Damage  func(b []byte) []byte
 	Run     dataset.Batch
 	buckets map[dataset.ShuffleID][][]dataset.Rows // by map partition, then reducer
+	states  map[StatePart]*held
 }
 
 // Partitions makes the engine a dataset.Sources.
 func (e *Engine) Partitions(s id.Stream, at id.Time) int {
 	n := 0
 	for in := range e.Blocks {
+		if in.Stream == s && in.Time == at {
+			n++
+		}
+	}
+	for in := range e.Parts {
 		if in.Stream == s && in.Time == at {
 			n++
 		}
@@ -103,12 +110,12 @@ func (t *task) Block(s id.Stream, at id.Time, part int) []byte {
 	return b
 }
 
-func (t *task) Part(id.Stream, id.Time, int) connector.Part {
-	panic("lineagetest: no direct streams yet")
-}
-
-func (t *task) State(dataset.Stateful, int, func(dataset.State) dataset.Delta) (dataset.State, dataset.Delta) {
-	panic("lineagetest: no state yet")
+func (t *task) Part(s id.Stream, at id.Time, part int) connector.Part {
+	p, ok := t.e.Parts[Input{s, at, part}]
+	if !ok {
+		t.Fail(fmt.Errorf("no part %d of stream %d at %d", part, s, at))
+	}
+	return p
 }
 
 func (t *task) Buckets(s dataset.ShuffleID, reducer int) iter.Seq[dataset.Chunk] {

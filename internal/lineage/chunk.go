@@ -1,0 +1,137 @@
+package lineage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/raftstream/raftstream/internal/codec"
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+// A chunk is a part of an image of keyed state, or of its changes since a time (docs/formats/state.md): a header, the
+// keys that were removed, then the rows that were put, both in order.
+const (
+	chunkMagic  = "RSKS\x00\x00\x00\x01" // the last byte is the version
+	chunkHeader = len(chunkMagic) + 4 + 4 + 4
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// chunkWriter cuts encoded removals and rows into chunks.
+type chunkWriter struct {
+	size          int
+	yield         func(chunk []byte, rows int64) bool
+	buf           []byte // with room for the header
+	removed, rows uint32
+}
+
+// cut is called when an item was appended at the offset. If the chunk is too large by that, it ends before the item.
+// False: nothing more is wanted.
+func (w *chunkWriter) cut(at int) (more bool) {
+	if len(w.buf) <= w.size || at == chunkHeader {
+		return true
+	}
+	next := make([]byte, chunkHeader, max(w.size, chunkHeader+len(w.buf)-at))
+	next = append(next, w.buf[at:]...)
+	w.buf = w.buf[:at]
+	more = w.flush()
+	w.buf = next
+	return more
+}
+
+// flush hands the chunk on, unless there is nothing in it.
+func (w *chunkWriter) flush() (more bool) {
+	n := int64(w.removed) + int64(w.rows)
+	if n == 0 {
+		return true
+	}
+	h := w.buf[:chunkHeader]
+	copy(h, chunkMagic)
+	counts := h[len(chunkMagic)+4:]
+	binary.LittleEndian.PutUint32(counts, w.removed)
+	binary.LittleEndian.PutUint32(counts[4:], w.rows)
+	binary.LittleEndian.PutUint32(h[len(chunkMagic):], crc32.Checksum(w.buf[len(chunkMagic)+4:], castagnoli))
+	w.removed, w.rows = 0, 0
+	return w.yield(w.buf, n)
+}
+
+// Encode implements dataset.State.
+func (s *state[K, S]) Encode(since id.Time, full bool, size int, yield func(chunk []byte, rows int64) bool) {
+	w := &chunkWriter{size: size, yield: yield, buf: make([]byte, chunkHeader)}
+	if !full {
+		for key := range s.rows.Removed(int64(since)) {
+			at := len(w.buf)
+			w.buf = s.key.AppendRow(w.buf, key)
+			if !w.cut(at) {
+				return
+			}
+			w.removed++
+		}
+	}
+	for row := range s.rows.Rows() {
+		if !s.rows.Live(row) || !full && s.rows.Stamp(row) <= int64(since) {
+			continue
+		}
+		at := len(w.buf)
+		w.buf = s.key.Append(w.buf, s.rows.Key(row))
+		w.buf = s.value.AppendRow(w.buf, s.rows.Value(row))
+		if !w.cut(at) {
+			return
+		}
+		w.rows++
+	}
+	w.flush()
+}
+
+// Decode implements dataset.State. After an error the state is neither the old nor the new one and must be dropped.
+func (s *state[K, S]) Decode(chunk []byte, at id.Time) error {
+	removed, rows, b, err := openChunk(chunk)
+	if err != nil {
+		return err
+	}
+	key, val := new(K), new(S)
+	for i := range removed {
+		if b, err = s.key.ReadRow(b, key); err != nil {
+			return fmt.Errorf("removed key %d of %d: %w", i+1, removed, err)
+		}
+		if row := s.rows.Find(s.key.Hash(key), *key); row >= 0 {
+			s.rows.Remove(row, int64(at))
+		}
+	}
+	for i := range rows {
+		if b, err = s.key.Read(b, key); err != nil {
+			return fmt.Errorf("key of row %d of %d: %w", i+1, rows, err)
+		}
+		if b, err = s.value.ReadRow(b, val); err != nil {
+			return fmt.Errorf("value of row %d of %d: %w", i+1, rows, err)
+		}
+		if !s.value.Plain {
+			s.value.Own(val) // the chunk must not live as long as a string in it
+		}
+		s.rows.Put(s.key.Hash(key), *key, *val, int64(at))
+	}
+	if len(b) > 0 {
+		return fmt.Errorf("%w: %d bytes after the last of %d rows", codec.ErrDamaged, len(b), rows)
+	}
+	s.rows.Compact()
+	return nil
+}
+
+// openChunk checks the header and gives the items after it. There are as many bytes as items at least.
+func openChunk(chunk []byte) (removed, rows uint32, items []byte, err error) {
+	if len(chunk) < chunkHeader || string(chunk[:len(chunkMagic)]) != chunkMagic {
+		return 0, 0, nil, fmt.Errorf("%w: %d bytes are no chunk of keyed state of version 1", codec.ErrDamaged, len(chunk))
+	}
+	sum := binary.LittleEndian.Uint32(chunk[len(chunkMagic):])
+	rest := chunk[len(chunkMagic)+4:]
+	if got := crc32.Checksum(rest, castagnoli); got != sum {
+		return 0, 0, nil, fmt.Errorf("%w: chunk of keyed state has the checksum %08x, expected %08x", codec.ErrDamaged, got, sum)
+	}
+	removed, rows = binary.LittleEndian.Uint32(rest), binary.LittleEndian.Uint32(rest[4:])
+	items = rest[8:]
+	if uint64(removed)+uint64(rows) > uint64(len(items)) {
+		return 0, 0, nil, fmt.Errorf("%w: %d keys and %d rows in %d bytes", codec.ErrDamaged, removed, rows, len(items))
+	}
+	return removed, rows, items, nil
+}

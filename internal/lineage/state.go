@@ -1,0 +1,103 @@
+package lineage
+
+import (
+	"fmt"
+
+	"github.com/raftstream/raftstream/internal/codec"
+	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/table"
+)
+
+// state is a partition of keyed state: one row for each key, in the order in which the keys got their first state.
+//
+// Invariant: values are owned (codec.Codec.Own), so that a state that was encoded and decoded cannot be told apart from
+// the one that it was made of (rule 6).
+type state[K comparable, S any] struct {
+	rows  *table.State[K, S]
+	key   *codec.Codec[K]
+	value *codec.Codec[S]
+}
+
+var _ dataset.State = (*state[int, int])(nil)
+
+func newState[K comparable, S any](key *codec.Codec[K], value *codec.Codec[S]) *state[K, S] {
+	return &state[K, S]{rows: table.NewState[K, S](key.Own), key: key, value: value}
+}
+
+// delta is what one batch changes of a state. Rows are those of the state that it was made over.
+type delta[K comparable, S any] struct {
+	rows    []int32 // that have another value, in order
+	vals    []S     // by rows
+	removed []int32 // in order
+	keys    []K     // without a row yet, in the order in which they get one
+	added   []S     // by keys
+}
+
+var _ dataset.Delta = (*delta[int, int])(nil)
+
+func (d *delta[K, S]) Len() int { return len(d.rows) + len(d.removed) + len(d.keys) }
+
+// Len implements dataset.State.
+func (s *state[K, S]) Len() int { return s.rows.Len() }
+
+// Install implements dataset.State.
+func (s *state[K, S]) Install(d dataset.Delta, at id.Time) {
+	of, ok := d.(*delta[K, S])
+	if !ok {
+		panic(fmt.Sprintf("lineage: a delta of type %T for a state that takes %T", d, of))
+	}
+	for i, row := range of.rows {
+		s.rows.Set(int(row), of.vals[i], int64(at))
+	}
+	for _, row := range of.removed {
+		s.rows.Remove(int(row), int64(at))
+	}
+	for i := range of.keys {
+		s.rows.Put(s.key.Hash(&of.keys[i]), of.keys[i], of.added[i], int64(at))
+	}
+	s.rows.Compact()
+}
+
+// Forget implements dataset.State.
+func (s *state[K, S]) Forget(upTo id.Time) { s.rows.Forget(int64(upTo)) }
+
+// each yields the rows of the state as d leaves it. Who gets a value may change it.
+func (s *state[K, S]) each(t dataset.Task, d *delta[K, S], yield func(K, S) bool) {
+	rows, removed := d.rows, d.removed
+	hand := func(k K, v *S) bool {
+		if s.value.Fixed {
+			return yield(k, *v)
+		}
+		own := *v
+		s.value.Own(&own)
+		return yield(k, own)
+	}
+	for row := range s.rows.Rows() {
+		if row%checkEvery == 0 {
+			checkContext(t)
+		}
+		v := s.rows.Value(row)
+		switch {
+		case !s.rows.Live(row):
+			continue
+		case len(removed) > 0 && int(removed[0]) == row:
+			removed = removed[1:]
+			continue
+		case len(rows) > 0 && int(rows[0]) == row:
+			v = &d.vals[len(d.rows)-len(rows)]
+			rows = rows[1:]
+		}
+		if !hand(*s.rows.Key(row), v) {
+			return
+		}
+	}
+	for i := range d.keys {
+		if i%checkEvery == 0 {
+			checkContext(t)
+		}
+		if !hand(d.keys[i], &d.added[i]) {
+			return
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package lineage
+
+import (
+	"fmt"
+
+	"github.com/raftstream/raftstream/internal/codec"
+	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/table"
+)
+
+// Updated is how records P come apart into key and value, how the state S of a key goes on, and how key and state make
+// a result Q.
+type Updated[P any, K comparable, V, S, Q any] struct {
+	Split func(P) (K, V)
+	// Update gives the next state of a key. Values are those of the batch, in order of (map partition, row); has says
+	// whether there is a state so far. Both belong to it. keep is false to remove the key.
+	Update func(values []V, state S, has bool) (next S, keep bool)
+	Join   func(K, S) Q
+	Key    *codec.Codec[K]
+	Values *codec.Codec[[]V]
+	State  *codec.Codec[S]
+	By     string // names what Split takes as the key
+}
+
+// UpdateState applies u.Update to every key that has state at base, or values in n, in parts partitions, and has the
+// pairs of all keys with state then, in the order in which they got it (Spark: updateStateByKey). n may be nil: there is
+// no new data. base is the time of the stream's state that it goes on from.
+func UpdateState[P any, K comparable, V, S, Q any](s *Scope, n *Node[P], u Updated[P, K, V, S, Q], base id.Time, parts int) *Node[Q] {
+	d := &updated[K, V, S, Q]{
+		Node: newNode[Q](s, parts, nil, nil), base: base, key: u.Key, state: u.State, update: u.Update,
+		groups: func(dataset.Task, int) *table.Table[K, []V] { return table.New[K, []V](nil) },
+	}
+	d.Node.stateful = true
+	if n != nil {
+		k := Keyed[P, K, V, []V, Q]{Split: u.Split, Key: u.Key, Value: u.Values, By: u.By}
+		deps, gather := gathered(d.Node.id, n, k, GroupValues[V](), parts)
+		d.Node.on(deps)
+		d.groups = gather
+	}
+	d.Node.loop = func(t dataset.Task, part int, yield func(Q) bool) {
+		base, changes := d.advanced(t, part)
+		base.each(t, changes, func(k K, v S) bool { return yield(u.Join(k, v)) })
+	}
+	// The engine must see the stateful dataset, operators a Node.
+	return newNode(s, parts, same(d), d.Node.loop).Keep(Partitioning{By: u.By, Parts: parts})
+}
+
+// updated is the stateful dataset of UpdateState.
+type updated[K comparable, V, S, Q any] struct {
+	*Node[Q]
+	base   id.Time
+	key    *codec.Codec[K]
+	state  *codec.Codec[S]
+	update func([]V, S, bool) (S, bool)
+	groups func(t dataset.Task, part int) *table.Table[K, []V]
+}
+
+var _ dataset.Stateful = (*updated[int, int, int, int])(nil)
+
+// Base implements dataset.Stateful.
+func (d *updated[K, V, S, Q]) Base() id.Time { return d.base }
+
+// Empty implements dataset.Stateful.
+func (d *updated[K, V, S, Q]) Empty() dataset.State { return newState(d.key, d.state) }
+
+// Collect advances the state, also for a limit of 0, which needs no codec.
+func (d *updated[K, V, S, Q]) Collect(t dataset.Task, part, limit int) dataset.Rows {
+	if limit == 0 {
+		d.advanced(t, part)
+		return &rows[Q]{codec: d.codec}
+	}
+	return d.Node.Collect(t, part, limit)
+}
+
+// advanced gives the state that a partition goes on from, and what this time changes of it.
+func (d *updated[K, V, S, Q]) advanced(t dataset.Task, part int) (*state[K, S], *delta[K, S]) {
+	base, changes := t.State(d, part, func(base dataset.State) dataset.Delta {
+		of, ok := base.(*state[K, S])
+		if !ok {
+			t.Fail(fmt.Errorf("state of dataset %v is a %T, expected a %T", d.id, base, of))
+		}
+		return d.advance(t, part, of)
+	})
+	of, okBase := base.(*state[K, S])
+	made, okChanges := changes.(*delta[K, S])
+	if !okBase || !okChanges {
+		t.Fail(fmt.Errorf("state of dataset %v is a %T with changes of %T, expected a %T with a %T", d.id, base, changes, of, made))
+	}
+	return of, made
+}
+
+// advance calls the update of every key: of those with state in their order, then of the others in the order in which
+// their values came. It makes nothing for a key that stays as it is.
+func (d *updated[K, V, S, Q]) advance(t dataset.Task, part int, base *state[K, S]) *delta[K, S] {
+	groups := d.groups(t, part)
+	keys, values := groups.Keys(), groups.Values()
+	groupOf, fresh := d.match(t, base, keys)
+	made := &delta[K, S]{}
+	next := new(S) // comparing takes an address: one for the whole loop
+	for row := range base.rows.Rows() {
+		if row%checkEvery == 0 {
+			checkContext(t)
+		}
+		if !base.rows.Live(row) {
+			continue
+		}
+		var vs []V
+		if len(groupOf) > 0 && groupOf[row] > 0 {
+			vs = values[groupOf[row]-1]
+		}
+		old := base.rows.Value(row)
+		*next = *old
+		if !d.state.Fixed {
+			d.state.Own(next)
+		}
+		keep := false
+		if *next, keep = d.update(vs, *next, true); !keep {
+			made.removed = append(made.removed, int32(row))
+		} else if !d.state.Same(old, next) {
+			made.rows, made.vals = append(made.rows, int32(row)), append(made.vals, *next)
+			d.state.Own(&made.vals[len(made.vals)-1])
+		}
+	}
+	for _, g := range fresh {
+		if v, keep := d.update(values[g], *new(S), false); keep {
+			made.keys, made.added = append(made.keys, keys[g]), append(made.added, v)
+			d.state.Own(&made.added[len(made.added)-1])
+		}
+	}
+	return made
+}
+
+// match finds the rows of the keys: groupOf has, by row, one more than the index of the key, and fresh the indexes of
+// keys without a row.
+func (d *updated[K, V, S, Q]) match(t dataset.Task, base *state[K, S], keys []K) (groupOf []uint32, fresh []int) {
+	if len(keys) > 0 {
+		groupOf = make([]uint32, base.rows.Rows())
+	}
+	for g := range keys {
+		if again := keys[g]; again != keys[g] {
+			t.Fail(fmt.Errorf("the key %v is not equal to itself: it can have no state", again))
+		}
+		if row := base.rows.Find(d.key.Hash(&keys[g]), keys[g]); row >= 0 {
+			groupOf[row] = uint32(g) + 1
+		} else {
+			fresh = append(fresh, g)
+		}
+	}
+	return groupOf, fresh
+}
