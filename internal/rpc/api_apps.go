@@ -127,7 +127,11 @@ func (a *apiServer) submission(ctx context.Context, v fsm.View, r *raftstreamv1.
 	for _, in := range p.Inputs {
 		c.Inputs = append(c.Inputs, fsm.InputStream{
 			Stream: in.Stream, Source: in.Source, Receiver: in.Receiver, Pushed: in.Pushed, Preferred: in.Preferred,
+			Rate: in.MaxRate,
 		})
+	}
+	for _, s := range p.States {
+		c.States = append(c.States, fsm.StateStream{Stream: s.Stream, SlideMS: s.SlideMS, Partitions: s.Partitions})
 	}
 	return c, nil
 }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 
 	"google.golang.org/grpc/encoding"
@@ -15,8 +16,11 @@ import (
 
 // Limits of messages, in bytes.
 const (
-	// messageMax bounds every message of the port, with its framing.
+	// messageMax bounds every message of the port but launches, with its framing.
 	messageMax = 16 << 20
+	// launchMax bounds a launch and its result: a launch names the input blocks of a batch, of which an application has
+	// at most a million, at about 40 bytes each.
+	launchMax = 64 << 20
 	// blockMax bounds a block that Put or Get can carry.
 	blockMax = messageMax - 64<<10
 	// frameMax bounds the data of one frame of Fetch.
@@ -78,7 +82,19 @@ func (f framing) Unmarshal(in mem.BufferSlice, v any) error {
 			return nil
 		}
 	}
+	if n := in.Len(); n > messageMax && !mayBeLong(v) {
+		return tooLarge(fmt.Sprintf("message %T", v), n, messageMax)
+	}
 	return f.CodecV2.Unmarshal(in, v) // it resets v
+}
+
+// mayBeLong reports whether launchMax is the limit of the message. gRPC has one limit for all that a server takes.
+func mayBeLong(v any) bool {
+	switch v.(type) {
+	case *clusterpb.LaunchRequest, *clusterpb.LaunchReply:
+		return true
+	}
+	return false
 }
 
 // parseFrame reads a frame as Marshal writes it. Anything else is left to the protobuf library: not ok.

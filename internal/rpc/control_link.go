@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/rpc/clusterpb"
@@ -42,6 +43,8 @@ type remoteLink struct {
 	orders  chan job.ToExecutor
 	lanes   [job.Lanes]requestLane
 	silence *time.Timer
+	limit   int // of a message in bytes
+	pieces  assembler
 	workers sync.WaitGroup
 
 	once sync.Once
@@ -64,6 +67,8 @@ func openLink(ctx context.Context, conn *grpc.ClientConn, h job.Hello) (*remoteL
 		up:     make(chan *clusterpb.Up),
 		orders: make(chan job.ToExecutor, ordersMax),
 		dead:   make(chan struct{}),
+		limit:  controlMax,
+		pieces: assembler{limit: controlMax},
 	}
 	for i := range l.lanes {
 		l.lanes[i].answers = make(chan *clusterpb.Answer, 1)
@@ -134,6 +139,9 @@ func (l *remoteLink) Request(ctx context.Context, lane job.Lane, r job.ToDriver)
 	if err != nil {
 		return job.Reply{}, err
 	}
+	if n := proto.Size(m); n > l.limit {
+		return job.Reply{Outcome: job.Refused, Reason: tooLarge(fmt.Sprintf("request %T", r), n, l.limit).Error()}, nil
+	}
 	q := &l.lanes[lane]
 	q.number++
 	m.Lane, m.Number = uint32(lane), q.number
@@ -190,6 +198,15 @@ func (l *remoteLink) take(m *clusterpb.Down) error {
 	switch b := m.GetBody().(type) {
 	case *clusterpb.Down_Heartbeat:
 		return nil
+	case *clusterpb.Down_Fragment:
+		whole := &clusterpb.Down{}
+		if done, err := l.pieces.add(b.Fragment, whole); err != nil || !done {
+			return err
+		}
+		if whole.GetFragment() != nil {
+			return fmt.Errorf("%w: fragment in a fragment", errProtocol)
+		}
+		return l.take(whole)
 	case *clusterpb.Down_Answer:
 		if b.Answer.GetLane() >= uint32(job.Lanes) {
 			return fmt.Errorf("%w: answer in lane %d", errProtocol, b.Answer.GetLane())
@@ -227,7 +244,7 @@ func (l *remoteLink) write(ctx context.Context) {
 		case <-beat.C:
 			m = &clusterpb.Up{Body: &clusterpb.Up_Heartbeat{Heartbeat: &clusterpb.Heartbeat{}}}
 		}
-		if err := l.stream.Send(m); err != nil {
+		if err := sendUp(m, l.stream.Send); err != nil {
 			if !errors.Is(err, io.EOF) { // Recv tells why the stream has ended
 				l.fail(fmt.Errorf("control stream: send: %w", err))
 			}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/rpc/clusterpb"
@@ -46,10 +48,7 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[clusterpb.Up, clusterpb
 	if err != nil {
 		return faultToStatus(err)
 	}
-	c := &carrier{link: link, down: make(chan *clusterpb.Down), failed: make(chan error, 1)}
-	for i := range c.lanes {
-		c.lanes[i] = make(chan *clusterpb.Request, 1)
-	}
+	c := newCarrier(link, s.controlLimit, s.log.With("executor", hello.Name))
 	s.workers.Go(func() { c.write(ctx, stream) })
 	s.workers.Go(func() { c.orders(ctx) })
 	for i := range c.lanes {
@@ -132,6 +131,20 @@ type carrier struct {
 	down   chan *clusterpb.Down
 	lanes  [job.Lanes]chan *clusterpb.Request
 	failed chan error // the first failure of a worker
+	pieces assembler  // of what comes up
+	limit  int        // of a message down in bytes
+	log    *slog.Logger
+}
+
+func newCarrier(link job.Link, limit int, log *slog.Logger) *carrier {
+	c := &carrier{
+		link: link, down: make(chan *clusterpb.Down), failed: make(chan error, 1),
+		pieces: assembler{limit: limit}, limit: limit, log: log,
+	}
+	for i := range c.lanes {
+		c.lanes[i] = make(chan *clusterpb.Request, 1)
+	}
+	return c
 }
 
 func (c *carrier) fail(err error) {
@@ -183,6 +196,17 @@ func (c *carrier) take(m *clusterpb.Up) error {
 	switch b := m.GetBody().(type) {
 	case *clusterpb.Up_Heartbeat:
 		return nil
+	case *clusterpb.Up_Fragment:
+		whole := &clusterpb.Up{}
+		if done, err := c.pieces.add(b.Fragment, whole); err != nil {
+			return status.Error(codes.InvalidArgument, err.Error())
+		} else if !done {
+			return nil
+		}
+		if whole.GetFragment() != nil {
+			return status.Error(codes.InvalidArgument, "fragment in a fragment")
+		}
+		return c.take(whole)
 	case *clusterpb.Up_Request:
 		if b.Request.GetLane() >= uint32(job.Lanes) {
 			return status.Errorf(codes.InvalidArgument, "request in lane %d, expected below %d", b.Request.GetLane(), job.Lanes)
@@ -216,11 +240,21 @@ func (c *carrier) serve(ctx context.Context, lane job.Lane) {
 			c.fail(err)
 			return
 		}
-		a := &clusterpb.Answer{Lane: m.GetLane(), Number: m.GetNumber(), Reply: replyToPB(reply)}
-		if !c.send(ctx, &clusterpb.Down{Body: &clusterpb.Down_Answer{Answer: a}}) {
+		if !c.send(ctx, c.answer(m, reply)) {
 			return
 		}
 	}
+}
+
+// answer makes the answer to a request. One that is too long to be sent is a refusal that says so.
+func (c *carrier) answer(to *clusterpb.Request, reply job.Reply) *clusterpb.Down {
+	a := &clusterpb.Answer{Lane: to.GetLane(), Number: to.GetNumber(), Reply: replyToPB(reply)}
+	if n := proto.Size(a); n > c.limit {
+		err := tooLarge(fmt.Sprintf("answer to %T", to.GetBody()), n, c.limit)
+		c.log.Error("control stream: an answer cannot be sent and is refused", "error", err)
+		a.Reply = replyToPB(job.Reply{Outcome: job.Refused, Reason: err.Error()})
+	}
+	return &clusterpb.Down{Body: &clusterpb.Down_Answer{Answer: a}}
 }
 
 // orders carries what the driver orders; it ends when the link is closed.
@@ -235,6 +269,11 @@ func (c *carrier) orders(ctx context.Context) {
 		if err != nil {
 			c.fail(err)
 			return
+		}
+		if n := proto.Size(m); n > c.limit { // to end the stream would only bring it again
+			c.log.Error("control stream: an order cannot be sent and is left out", "order", fmt.Sprintf("%T", o),
+				"error", tooLarge("order", n, c.limit))
+			continue
 		}
 		if !c.send(ctx, &clusterpb.Down{Body: &clusterpb.Down_Order{Order: m}}) {
 			return
@@ -255,7 +294,7 @@ func (c *carrier) write(ctx context.Context, stream grpc.BidiStreamingServer[clu
 		case <-ctx.Done():
 			return
 		}
-		if err := stream.Send(m); err != nil {
+		if err := sendDown(m, stream.Send); err != nil {
 			c.fail(&brokenError{err})
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/rpc/clusterpb"
@@ -46,7 +47,11 @@ func (s *Server) Launch(ctx context.Context, r *clusterpb.LaunchRequest) (*clust
 	if err != nil {
 		return nil, faultToStatus(err)
 	}
-	return resultToPB(res), nil
+	m := resultToPB(res)
+	if n := proto.Size(m); n > launchMax {
+		m = resultToPB(failed(intsOf(r.GetParts()), tooLarge("result of a launch", n, launchMax)))
+	}
+	return m, nil
 }
 
 // Fetch sends buckets of this node's executor, cut into frames.

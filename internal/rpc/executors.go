@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/id"
@@ -160,15 +161,27 @@ func (e *Executors) Launch(ctx context.Context, to job.Peer, l *job.Launch) (*jo
 	if own, ok := e.own(to); ok {
 		return own.Launch(ctx, l)
 	}
+	m := launchToPB(l)
+	if n := proto.Size(m); n > launchMax {
+		return failed(l.Parts, tooLarge("launch", n, launchMax)), nil
+	}
 	var res *job.LaunchResult
 	err := e.call(ctx, to, "launch", func(ctx context.Context, c clusterpb.ClusterClient) error {
-		r, err := c.Launch(ctx, launchToPB(l))
+		r, err := c.Launch(ctx, m, grpc.MaxCallSendMsgSize(launchMax), grpc.MaxCallRecvMsgSize(launchMax))
 		if err == nil {
 			res = resultOf(r)
 		}
 		return err
 	})
 	return res, err
+}
+
+// failed is the result of a launch that cannot be carried: to repeat it would not help, so that it counts as a try and
+// the batch fails with the reason.
+func failed(parts []int, why error) *job.LaunchResult {
+	return &job.LaunchResult{Tasks: each(parts, func(part int) job.TaskResult {
+		return job.TaskResult{Part: part, Err: &job.TaskError{Fault: job.UserFault, Text: why.Error()}}
+	})}
 }
 
 // Fetch calls each with the buckets asked for, in order.

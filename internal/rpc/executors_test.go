@@ -21,6 +21,7 @@ type fakeExecutor struct {
 	fetched error
 	blocks  map[id.Block]job.BlockData
 	put     error
+	held    []job.Held // of application 7
 }
 
 func (e *fakeExecutor) Launch(ctx context.Context, l *job.Launch) (*job.LaunchResult, error) {
@@ -46,7 +47,12 @@ func (e *fakeExecutor) Put(_ context.Context, b job.BlockData) error {
 	return e.put
 }
 
-func (e *fakeExecutor) States(context.Context, id.App) ([]job.Held, error) { return nil, nil }
+func (e *fakeExecutor) States(_ context.Context, app id.App) ([]job.Held, error) {
+	if app != 7 {
+		return nil, fmt.Errorf("application %d", app)
+	}
+	return e.held, nil
+}
 
 func (e *fakeExecutor) Get(_ context.Context, b id.Block) (job.BlockData, error) {
 	d, ok := e.blocks[b]

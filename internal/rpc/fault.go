@@ -123,6 +123,6 @@ func code(err error) codes.Code {
 	return codes.Unknown
 }
 
-func tooLarge(what fmt.Stringer, got, limit int) error {
+func tooLarge(what any, got, limit int) error {
 	return fmt.Errorf("%v has %d bytes, at most %d can be sent in one message", what, got, limit)
 }

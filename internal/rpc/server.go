@@ -51,8 +51,10 @@ type Server struct {
 	log      *slog.Logger
 	dial     dialFunc
 	stopping chan struct{}
-	once     sync.Once
-	workers  sync.WaitGroup // goroutines of streams, which end with them
+	// controlLimit is controlMax; tests make it smaller.
+	controlLimit int
+	once         sync.Once
+	workers      sync.WaitGroup // goroutines of streams, which end with them
 }
 
 // NewServer makes a server; Serve starts it.
@@ -60,7 +62,7 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, dial: dialTCP, stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, log: cfg.Logger, dial: dialTCP, stopping: make(chan struct{}), controlLimit: controlMax}
 	creds := insecure.NewCredentials()
 	if cfg.Security.Enabled() {
 		creds = accepted{credentials.NewTLS(cfg.Security.server())}
@@ -68,8 +70,8 @@ func NewServer(cfg ServerConfig) *Server {
 	s.grpc = grpc.NewServer(
 		grpc.Creds(creds),
 		grpc.ForceServerCodecV2(newFraming()),
-		grpc.MaxRecvMsgSize(messageMax),
-		grpc.MaxSendMsgSize(messageMax),
+		grpc.MaxRecvMsgSize(launchMax),
+		grpc.MaxSendMsgSize(launchMax),
 		grpc.MaxConcurrentStreams(streamsMax),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
