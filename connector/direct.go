@@ -32,7 +32,7 @@ const (
 	// MaxPlanBytes bounds a plan's encoded size; MaxPlanParts its parts. What is beyond goes into the next batch.
 	MaxPlanBytes = 256 << 10
 	MaxPlanParts = 4096
-	// MaxMark bounds Plan.Mark in bytes.
+	// MaxMark bounds Plan.Mark and Plan.Warning in bytes each.
 	MaxMark = 1024
 )
 
@@ -56,6 +56,24 @@ type Plan struct {
 	// Mark tells people how far this plan is, in the source's own words: when the batch is cleaned, everything up to it
 	// may be removed from the source. At most MaxMark bytes; "" says nothing.
 	Mark string
+	// Warning says what the source cannot read and leaves out, for people: it is shown, and not kept. It is the same
+	// again as long as it holds. At most MaxMark bytes; "" where all is well.
+	Warning string
+}
+
+// Size is the plan's encoded size in bytes, which MaxPlanBytes bounds: its texts and data, and 8 bytes per number.
+func (p *Plan) Size() int {
+	n := len(p.Mark)
+	for _, name := range p.Forget {
+		n += len(name)
+	}
+	for _, part := range p.Parts {
+		n += len(part.Data) + 16
+		for _, r := range part.Ranges {
+			n += len(r.Partition) + 16
+		}
+	}
+	return n
 }
 
 // Part is what one task reads.
