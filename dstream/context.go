@@ -27,7 +27,10 @@ type Context struct {
 	blame     blame
 	errs      []error
 	remember  time.Duration
-	sealed    bool
+	// checkpoints are the intervals asked for; states the streams with state, needed or not.
+	checkpoints []checkpoint
+	states      []plan.State
+	sealed      bool
 }
 
 // BatchInterval is the time between two batches.
@@ -49,15 +52,6 @@ func (c *Context) Remember(d time.Duration) {
 	}
 }
 
-// Checkpoint sets how often state is saved as a whole. This version has no streams with state: the interval is checked,
-// and there is nothing to save.
-func (c *Context) Checkpoint(every time.Duration) {
-	c.unsealed("checkpoint")
-	if every <= 0 || every%c.BatchInterval() != 0 {
-		c.fail("checkpoint", fmt.Errorf("interval %v, expected a multiple of the batch interval %v", every, c.BatchInterval()))
-	}
-}
-
 // fail records an error of construction at the caller of this package.
 func (c *Context) fail(op string, err error) {
 	c.errs = append(c.errs, fmt.Errorf("%s: %s: %w", caller(), op, err))
@@ -75,7 +69,7 @@ func (c *Context) function(op string, f any) {
 
 // err is everything that was found wrong, in order of construction.
 func (c *Context) err() error {
-	errs := c.errs
+	errs := append(c.errs, c.checkpointErrs()...)
 	if len(c.plan.Outputs) == 0 {
 		errs = append(errs, errors.New("no output operations registered: end a stream in Print, SaveAsTextFiles, ForeachPartition"))
 	}
@@ -100,6 +94,7 @@ func (c *Context) seal() {
 	c.sealed = true
 	c.plan.BatchMS = c.spec.BatchMS
 	c.plan.RememberMS = max(c.spec.BatchMS, c.remember.Milliseconds())
+	c.sealStates()
 }
 
 // stream is a DStream of any type, as the graph sees it.
