@@ -63,6 +63,11 @@ func (s *State) Discard(app id.App) Input {
 
 // DiscardBatch gives up what a batch was allocated: the blocks are cleaned.
 func (s *State) DiscardBatch(app id.App, at id.Time) Input {
+	s.dropPlans(app, at, at, false)
+	return s.dropSpan(app, at)
+}
+
+func (s *State) dropSpan(app id.App, at id.Time) Input {
 	sp, ok := s.spans.Delete(&Span{App: app, Time: at})
 	if !ok {
 		return Input{}
@@ -72,18 +77,22 @@ func (s *State) DiscardBatch(app id.App, at id.Time) Input {
 
 // Clean forgets what the batches up to upTo were allocated (Spark: cleanupOldBatches).
 func (s *State) Clean(app id.App, upTo id.Time) {
+	s.dropPlans(app, minMS, upTo, true)
 	for {
 		oldest, ok := s.oldest(app, upTo)
 		if !ok {
 			return
 		}
-		s.DiscardBatch(app, oldest)
+		s.dropSpan(app, oldest)
 	}
 }
 
-// Cleanable reports whether a batch up to upTo was allocated blocks that are not cleaned.
+// Cleanable reports whether a batch up to upTo was allocated blocks or a plan that are not cleaned.
 func (s *State) Cleanable(app id.App, upTo id.Time) bool {
 	_, ok := s.oldest(app, upTo)
+	for p := range s.plansFrom(app, minMS) {
+		return ok || p.Time <= upTo
+	}
 	return ok
 }
 
@@ -108,6 +117,8 @@ func (s *State) Drop(app id.App) {
 	s.moves.Delete(app)
 	dropWhile(s.spans, &Span{App: app, Time: minMS}, func(v *Span) bool { return v.App == app })
 	dropWhile(s.instances, &Instance{App: app, Stream: minStream}, func(v *Instance) bool { return v.App == app })
+	dropWhile(s.plans, &Plan{App: app, Time: minMS, Stream: minStream}, func(v *Plan) bool { return v.App == app })
+	dropWhile(s.sources, &Source{App: app, Stream: minStream}, func(v *Source) bool { return v.App == app })
 	dropWhile(s.positions, &Position{App: app, Stream: minStream}, func(v *Position) bool { return v.App == app })
 	dropWhile(s.ages, &Position{App: app, Stream: minStream, UsedMS: minMS}, func(v *Position) bool { return v.App == app })
 	dropWhile(s.tallies, tally{app: app, stream: minStream}, func(v tally) bool { return v.app == app })

@@ -8,6 +8,16 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
+// Others are what stores hold besides received blocks: pieces of checkpoints, which are kept as blocks are.
+type Others interface {
+	// Hold notes that the store holds n; false: the ledger does not know n.
+	Hold(n id.Block, store id.Store) bool
+	// Gone tells of what the ledger does not know that it never will, because its application is over, say.
+	Gone(n id.Block) bool
+	// Strike takes the store off what was committed before the session was opened and is not named.
+	Strike(session id.Session, store id.Store, named func(id.Block) bool)
+}
+
 // Inventory notes that a session's store holds the blocks of one part of its inventory (rule 5). It returns those that
 // the ledger will never ask for: they may be deleted.
 //
@@ -16,8 +26,7 @@ import (
 // only those, the inventory is sure to be complete, because a copy is synced before its block is reported, and the
 // inventory is taken after the session was opened. A part that comes again when its inventory has ended takes the store
 // off nothing: the parts before it are forgotten.
-func (s *State) Inventory(session id.Session, store id.Store, blocks []id.Block, first, last bool,
-	ended func(id.App) bool,
+func (s *State) Inventory(session id.Session, store id.Store, blocks []id.Block, first, last bool, o Others,
 ) (deletable []id.Block) {
 	if first {
 		s.forgetNamed(session)
@@ -26,8 +35,8 @@ func (s *State) Inventory(session id.Session, store id.Store, blocks []id.Block,
 	_, listing := s.named.Get(begun(session))
 	for _, n := range blocks {
 		b, ok := s.Block(n)
-		if !ok {
-			if s.gone(n, ended) {
+		if !ok && !o.Hold(n, store) {
+			if o.Gone(n) || s.gone(n) {
 				deletable = append(deletable, n)
 			}
 			continue
@@ -35,12 +44,16 @@ func (s *State) Inventory(session id.Session, store id.Store, blocks []id.Block,
 		if listing {
 			s.named.Set(Named{Session: session, Block: n})
 		}
-		if !slices.Contains(b.Stores, store) {
+		if ok && !slices.Contains(b.Stores, store) {
 			s.restore(b, append(slices.Clone(b.Stores), store))
 		}
 	}
 	if last && listing {
 		s.strike(session, store)
+		o.Strike(session, store, func(n id.Block) bool {
+			_, named := s.named.Get(Named{Session: session, Block: n})
+			return named
+		})
 		s.forgetNamed(session)
 	}
 	return deletable
@@ -49,12 +62,8 @@ func (s *State) Inventory(session id.Session, store id.Store, blocks []id.Block,
 // begun is the mark of a session's inventory that has begun and not ended: no block has this name.
 func begun(session id.Session) Named { return Named{Session: session} }
 
-// gone tells whether a block that is not in the ledger will never be: its application is over, or it is cleaned, or its
-// instance is closed.
-func (s *State) gone(n id.Block, ended func(id.App) bool) bool {
-	if ended(n.App) {
-		return true
-	}
+// gone tells whether a block that is not in the ledger will never be: it is cleaned, or its instance is closed.
+func (s *State) gone(n id.Block) bool {
 	if _, ok := s.queues.Get(n.App); !ok {
 		return false
 	}

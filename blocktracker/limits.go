@@ -18,6 +18,10 @@ const (
 	MaxBlocks = 1_000_000
 	// MaxPositions bounds the partitions of a stream whose position is kept.
 	MaxPositions = 10_000
+	// MaxPlannedBytes bounds the bytes of an application's plans that are not cleaned.
+	MaxPlannedBytes = 64 << 20
+	// MaxPartBytes bounds what a part of a plan says that it holds, so that no count can overflow.
+	MaxPartBytes = 1 << 40
 	// MaxInstances bounds the closed and cleaned instances of a stream that are remembered.
 	MaxInstances = 100
 

@@ -1,6 +1,10 @@
 package blocktracker
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/raftstream/raftstream/internal/id"
+)
 
 // PutQueue puts a new or restored queue.
 func (s *State) PutQueue(q *Queue) { s.queues.Set(q.App, q) }
@@ -26,6 +30,9 @@ func (s *State) Check() error {
 	if a, b := s.positions.Len(), s.ages.Len(); a != b {
 		return fmt.Errorf("%d positions, %d by age", a, b)
 	}
+	if err := s.checkPlans(); err != nil {
+		return err
+	}
 	for b := range s.Blocks() {
 		q, ok := s.queues.Get(b.ID.App)
 		if !ok || b.Seq == 0 || b.Seq > q.Added {
@@ -40,6 +47,23 @@ func (s *State) Check() error {
 	s.tallies.Scan(func(t tally) bool { sum += t.positions; return t.positions <= MaxPositions })
 	if sum != s.positions.Len() {
 		return fmt.Errorf("%d positions, %d counted per stream", s.positions.Len(), sum)
+	}
+	return nil
+}
+
+// checkPlans verifies that what plans weigh is counted.
+func (s *State) checkPlans() error {
+	sums := map[id.App]int64{}
+	for p := range s.Plans() {
+		if _, ok := s.queues.Get(p.App); !ok {
+			return fmt.Errorf("plan of batch %d of application %d, which takes no input", p.Time, p.App)
+		}
+		sums[p.App] += int64(p.Plan.Size())
+	}
+	for q := range s.Queues() {
+		if sums[q.App] != q.PlanBytes {
+			return fmt.Errorf("application %d has plans of %d bytes, counted %d", q.App, sums[q.App], q.PlanBytes)
+		}
 	}
 	return nil
 }

@@ -21,6 +21,8 @@ type State struct {
 	ages      *btree.BTreeG[*Position] // the same, by application, stream, UsedMS, partition
 	tallies   *btree.BTreeG[tally]
 	named     *btree.BTreeG[Named]
+	plans     *btree.BTreeG[*Plan]
+	sources   *btree.BTreeG[*Source]
 	moves     *btree.Map[id.App, uint64] // changes of stores since this State was made or restored
 }
 
@@ -45,6 +47,10 @@ func NewState() *State {
 			return cmp.Or(cmp.Compare(a.app, b.app), cmp.Compare(a.stream, b.stream))
 		}),
 		named: tree(compareNamed),
+		plans: tree(comparePlans),
+		sources: tree(func(a, b *Source) int {
+			return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Stream, b.Stream))
+		}),
 		moves: btree.NewMap[id.App, uint64](0),
 	}
 }
@@ -65,6 +71,8 @@ func (s *State) Copy() *State {
 		ages:      s.ages.Copy(),
 		tallies:   s.tallies.Copy(),
 		named:     s.named.Copy(),
+		plans:     s.plans.Copy(),
+		sources:   s.sources.Copy(),
 		moves:     s.moves.Copy(),
 	}
 }
@@ -90,13 +98,18 @@ func compareAges(a, b *Position) int {
 		cmp.Compare(a.Partition, b.Partition))
 }
 
+func comparePlans(a, b *Plan) int {
+	return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Time, b.Time), cmp.Compare(a.Stream, b.Stream))
+}
+
 func compareNamed(a, b Named) int {
 	return cmp.Or(cmp.Compare(a.Session, b.Session), a.Block.Compare(b.Block))
 }
 
 // Len counts all records; what is kept in two orders counts once.
 func (s *State) Len() int {
-	return s.queues.Len() + s.instances.Len() + s.blocks.Len() + s.spans.Len() + s.positions.Len() + s.named.Len()
+	return s.queues.Len() + s.instances.Len() + s.blocks.Len() + s.spans.Len() + s.positions.Len() + s.named.Len() +
+		s.plans.Len() + s.sources.Len()
 }
 
 // Queue gives an application's queue.
@@ -172,7 +185,8 @@ func (s *State) Queued(app id.App, stream id.Stream) iter.Seq[*Block] {
 	}
 }
 
-// Input lists the blocks of a stream that a batch was allocated, in order of arrival; none when the batch is cleaned.
+// Input lists the blocks of a stream that a batch was allocated, in order of arrival, without those that were given up as
+// lost; none when the batch is cleaned.
 func (s *State) Input(app id.App, at id.Time, stream id.Stream) []*Block {
 	sp, ok := s.spans.Get(&Span{App: app, Time: at})
 	if !ok {
@@ -180,7 +194,7 @@ func (s *State) Input(app id.App, at id.Time, stream id.Stream) []*Block {
 	}
 	var found []Block
 	for b := range s.run(app, sp.First, sp.Last) {
-		if b.ID.Stream == stream {
+		if b.ID.Stream == stream && !b.Lost {
 			found = append(found, *b)
 		}
 	}

@@ -16,6 +16,7 @@ type Block struct {
 	Batch   id.Time // that it is allocated to, 0 while it is queued; filled in by Input
 	Seq     uint64  // its place in the application's order of arrival, from 1 without gaps
 	Index   uint64  // of the entry that committed it
+	Lost    bool    // given up: whoever computes its batch leaves it out
 }
 
 // Instance is what the ledger knows of one receiver instance's blocks. Immutable.
@@ -39,6 +40,7 @@ type Queue struct {
 	Live      int   // blocks that are not cleaned
 	Records   int64 // waiting
 	Bytes     int64 // waiting
+	PlanBytes int64 // of plans that are not cleaned
 }
 
 // Span is what a batch was allocated: the blocks First to Last in the order of arrival. A batch without input has

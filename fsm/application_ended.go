@@ -46,8 +46,10 @@ func applyApplicationEnded(t *tx, c *ApplicationEnded) Result {
 	v := *a
 	v.State, v.StoppedMS, v.EndIndex, v.Coordinator, v.Cleaned = Stopped, c.NowMS, t.index, 0, v.Completed
 	t.blocks.Drop(v.ID)
+	t.states.Drop(v.ID)
 	t.tracker.DropReceivers(v.ID)
 	t.trimBatches(&v, MaxKeptEnded)
 	t.set(&v)
+	t.event(c.NowMS, a, EventApplicationEnded, "%d records processed, %d discarded", v.Processed, v.Discarded)
 	return t.done()
 }

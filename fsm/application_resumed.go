@@ -63,6 +63,11 @@ func applyApplicationResumed(t *tx, c *ApplicationResumed) Result {
 	}
 	t.countAttempt(&v)
 	t.set(&v)
+	if c.AcceptLoss {
+		t.warn(c.NowMS, a, EventApplicationResumed, "accepting loss")
+	} else {
+		t.event(c.NowMS, a, EventApplicationResumed, "")
+	}
 	return t.done()
 }
 

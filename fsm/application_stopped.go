@@ -46,6 +46,7 @@ func applyApplicationStopped(t *tx, c *ApplicationStopped) Result {
 		v := *a
 		v.State, v.Draining, v.StopIndex = Stopping, true, t.index
 		t.set(&v)
+		t.event(c.NowMS, a, EventApplicationStopping, "")
 	}
 	r := t.doneAt(a.StopIndex)
 	if c.Now {
@@ -72,6 +73,7 @@ func (t *tx) stopNow(a *App, nowMS int64) Result {
 	}
 	for _, r := range running {
 		t.tracker.Deactivate(r, "", nowMS)
+		t.receiverEvent(nowMS, r, EventReceiverStopped, "the application is stopped at once")
 	}
 	t.blocks.Discard(a.ID)
 	v.Discarded += v.Queued
@@ -86,6 +88,9 @@ func (t *tx) stopNow(a *App, nowMS int64) Result {
 	}
 	v.State, v.Draining, v.LastGiven, v.AtOnce, v.Error = Stopping, true, true, true, ""
 	t.set(&v)
+	if !a.AtOnce {
+		t.warn(nowMS, a, EventApplicationStopped, "%s", discarded(&v))
+	}
 	return Result{Outcome: Done, Index: v.StopIndex, Reason: discarded(&v)}
 }
 

@@ -55,7 +55,7 @@ func submittedToPB(c *ApplicationSubmitted) *ledgerpb.ApplicationSubmitted {
 		RequestId: c.RequestID, Name: c.Name, Program: c.Program, Params: c.Params,
 		BatchMs: c.BatchMS, BlockMs: c.BlockMS, Partitions: int64(c.Partitions), Factor: int64(c.Factor),
 		Fingerprint: c.Fingerprint, Build: c.Build, RememberMs: c.RememberMS,
-		Inputs: inputsToPB(c.Inputs), NowMs: c.NowMS,
+		Inputs: inputsToPB(c.Inputs), NowMs: c.NowMS, States: statesToPB(c.States),
 	}
 }
 
@@ -64,7 +64,7 @@ func submittedFromPB(m *ledgerpb.ApplicationSubmitted) *ApplicationSubmitted {
 		RequestID: m.GetRequestId(), Name: m.GetName(), Program: m.GetProgram(), Params: m.GetParams(),
 		BatchMS: m.GetBatchMs(), BlockMS: m.GetBlockMs(), Partitions: int(m.GetPartitions()), Factor: int(m.GetFactor()),
 		Fingerprint: m.GetFingerprint(), Build: m.GetBuild(), RememberMS: m.GetRememberMs(),
-		Inputs: inputsFromPB(m.GetInputs()), NowMS: m.GetNowMs(),
+		Inputs: inputsFromPB(m.GetInputs()), NowMS: m.GetNowMs(), States: statesFromPB(m.GetStates()),
 	}
 }
 
@@ -122,7 +122,31 @@ func checkSubmission(c *ApplicationSubmitted) string {
 		seen[in.Stream] = true
 		bad = firstOf(bad,
 			checkRange("length of a source's name", int64(len(in.Source)), 0, MaxName),
-			checkRange("length of a preferred node's name", int64(len(in.Preferred)), 0, MaxName))
+			checkRange("length of a preferred node's name", int64(len(in.Preferred)), 0, MaxName),
+			checkRange("records per second", in.Rate, 0, MaxRate))
+	}
+	return firstOf(bad, checkStates(c, seen))
+}
+
+// checkStates verifies the streams with keyed state. None of them is an input: pieces of checkpoints and blocks have
+// names of one kind, told apart by the stream.
+func checkStates(c *ApplicationSubmitted, inputs map[id.Stream]bool) string {
+	bad := checkRange("number of streams with keyed state", int64(len(c.States)), 0, MaxStates)
+	seen := map[id.Stream]bool{}
+	for _, s := range c.States {
+		switch {
+		case bad != "":
+			return bad
+		case seen[s.Stream]:
+			return fmt.Sprintf("stream %d with keyed state is named twice", s.Stream)
+		case inputs[s.Stream]:
+			return fmt.Sprintf("stream %d has keyed state and is an input", s.Stream)
+		case s.SlideMS < c.BatchMS || s.SlideMS%c.BatchMS != 0 || s.SlideMS/c.BatchMS > MaxRemembered:
+			return fmt.Sprintf("stream %d with keyed state has a time every %d ms, expected 1 to %d times %d", s.Stream,
+				s.SlideMS, MaxRemembered, c.BatchMS)
+		}
+		seen[s.Stream] = true
+		bad = checkRange("number of partitions of keyed state", int64(s.Partitions), 1, MaxPartitions)
 	}
 	return bad
 }
@@ -143,12 +167,14 @@ func (t *tx) open(c *ApplicationSubmitted) {
 			})
 		}
 	}
-	t.set(&App{
+	a := &App{
 		ID: n, Name: c.Name, Program: c.Program, Params: c.Params, BatchMS: c.BatchMS, BlockMS: c.BlockMS,
 		Partitions: c.Partitions, Factor: c.Factor, Fingerprint: c.Fingerprint, Build: c.Build,
 		RememberMS: max(c.RememberMS, c.BatchMS), Inputs: c.Inputs, State: Running, SubmittedMS: c.NowMS,
-		ZeroTime: zero, Allocated: zero, Completed: zero, Cleaned: zero,
-	})
+		ZeroTime: zero, Allocated: zero, Completed: zero, Cleaned: zero, States: c.States,
+	}
+	t.set(a)
+	t.event(c.NowMS, a, EventApplicationSubmitted, "program %s, a batch every %d ms", c.Program, c.BatchMS)
 }
 
 // forgetApp drops the oldest application that has ended.

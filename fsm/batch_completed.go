@@ -6,7 +6,8 @@ import (
 )
 
 // BatchCompleted is a batch's one point of completion. It must be the oldest pending one and cite the current office
-// and attempt (rules 1, 6). Natural key: (App, Time, Office, Attempt).
+// and attempt (rules 1, 6). Blocks that it gives up are left out by everybody who computes the batch again, so that
+// keyed state comes out the same (rule 7). Natural key: (App, Time, Office, Attempt).
 type BatchCompleted struct {
 	App                id.App
 	Time               id.Time
@@ -14,7 +15,7 @@ type BatchCompleted struct {
 	Attempt            id.Attempt
 	StartedMS, EndedMS int64
 	Tries              int
-	Lost               int64      // records given up by resume --accept-loss
+	Lost               int64      // records of the batch given up by resume --accept-loss
 	LostBlocks         []id.Block // that they were in: whoever computes the batch again leaves them out too
 	NowMS              int64
 }
@@ -28,6 +29,7 @@ func batchCompletedRow() row {
 			return &ledgerpb.BatchCompleted{
 				App: uint64(c.App), Time: int64(c.Time), Office: uint64(c.Office), Attempt: uint64(c.Attempt),
 				StartedMs: c.StartedMS, EndedMs: c.EndedMS, Tries: int64(c.Tries), Lost: c.Lost, NowMs: c.NowMS,
+				LostBlocks: blockIDsToPB(c.LostBlocks),
 			}
 		},
 		func(m *ledgerpb.BatchCompleted) *BatchCompleted {
@@ -35,6 +37,7 @@ func batchCompletedRow() row {
 				App: id.App(m.GetApp()), Time: id.Time(m.GetTime()), Office: id.Office(m.GetOffice()),
 				Attempt: id.Attempt(m.GetAttempt()), StartedMS: m.GetStartedMs(), EndedMS: m.GetEndedMs(),
 				Tries: int(m.GetTries()), Lost: m.GetLost(), NowMS: m.GetNowMs(),
+				LostBlocks: blockIDsFromPB(m.GetLostBlocks()),
 			}
 		},
 		applyBatchCompleted)
@@ -58,9 +61,12 @@ func applyBatchCompleted(t *tx, c *BatchCompleted) Result {
 	case b.Time != a.Interval(a.Completed, 1):
 		return refuse("batch %d of application %d (%s): batch %d must be completed first", b.Time, a.ID, a.Name,
 			a.Interval(a.Completed, 1))
-	case c.Lost < 0 || c.Lost > b.Records || c.Lost > 0 && !a.AcceptLoss:
+	case c.Lost < 0 || c.Lost > b.Records || (c.Lost > 0 || len(c.LostBlocks) > 0) && !a.AcceptLoss:
 		return refuse("batch %d of application %d (%s): %d of %d records lost, accepting loss is %t", b.Time, a.ID, a.Name,
 			c.Lost, b.Records, a.AcceptLoss)
+	}
+	if err := t.blocks.CheckLost(a.ID, b.Time, c.LostBlocks); err != nil {
+		return refuse("batch %d of application %d (%s): %v", b.Time, a.ID, a.Name, err)
 	}
 	t.complete(a, b, c)
 	return t.done()
@@ -88,6 +94,7 @@ func (t *tx) mayReport(a *App, b *Batch, at id.Time, office id.Office, attempt i
 }
 
 func (t *tx) complete(a *App, b *Batch, c *BatchCompleted) {
+	t.blocks.Lose(c.LostBlocks)
 	done := *b
 	done.State, done.Done, done.Office, done.Attempt = Completed, t.index, c.Office, c.Attempt
 	done.StartedMS, done.EndedMS, done.CompletedMS, done.Tries = c.StartedMS, c.EndedMS, c.NowMS, c.Tries
@@ -101,4 +108,10 @@ func (t *tx) complete(a *App, b *Batch, c *BatchCompleted) {
 	v.AcceptLoss = false
 	t.trimBatches(&v, MaxKeptBatches)
 	t.set(&v)
+	if b.Attempts > 1 {
+		t.warn(c.NowMS, a, EventBatchRepeated, "batch %d was completed by attempt %d of %d", b.Time, c.Attempt, b.Attempts)
+	}
+	if c.Lost > 0 || len(c.LostBlocks) > 0 {
+		t.warn(c.NowMS, a, EventBlocksLost, "batch %d: %d blocks of %d records are given up", b.Time, len(c.LostBlocks), c.Lost)
+	}
 }

@@ -58,6 +58,7 @@ func applyBatchFailed(t *tx, c *BatchFailed) Result {
 		v.Error = c.Error
 		t.dropPending(&v, a.Completed)
 		t.set(&v)
+		t.warn(c.NowMS, a, EventBatchFailed, "batch %d, which is given up: %s", c.Time, c.Error)
 		return t.done()
 	}
 	f := *b
@@ -67,5 +68,9 @@ func applyBatchFailed(t *tx, c *BatchFailed) Result {
 	v := *a
 	v.State, v.Error = Failed, c.Error
 	t.set(&v)
+	t.warn(c.NowMS, a, EventBatchFailed, "batch %d: %s", c.Time, c.Error)
+	if a.State != Failed {
+		t.warn(c.NowMS, a, EventApplicationFailed, "%s", c.Error)
+	}
 	return t.done()
 }

@@ -6,8 +6,8 @@ import (
 )
 
 // BatchesCleaned forgets the input of the batches up to UpTo (rounded down to a batch time): no later batch needs their
-// blocks (Spark: cleanupOldBatches). Refused above the completed frontier less the remember duration. Natural key:
-// (App, UpTo).
+// blocks (Spark: cleanupOldBatches). Refused above the completed frontier less the remember duration, and above what a
+// rebuild of keyed state from its checkpoint would read (rule 7): View.CleanableUpTo. Natural key: (App, UpTo).
 type BatchesCleaned struct {
 	App  id.App
 	UpTo id.Time
@@ -39,6 +39,10 @@ func applyBatchesCleaned(t *tx, c *BatchesCleaned) Result {
 		return refuse("application %d (%s) is to be cleaned up to %d, expected at most %d: completed up to %d, remembers %d ms",
 			a.ID, a.Name, c.UpTo, most, a.Completed, a.RememberMS)
 	}
+	if most := t.rebuilt(a); c.UpTo > most {
+		return refuse("application %d (%s) is to be cleaned up to %d, expected at most %d: its state is checkpointed up to %d, remembers %d ms",
+			a.ID, a.Name, c.UpTo, most, t.checkpointed(a), a.RememberMS)
+	}
 	upTo := c.UpTo - (c.UpTo-a.ZeroTime)%id.Time(a.BatchMS)
 	if upTo <= a.Cleaned {
 		return t.done()
@@ -49,4 +53,24 @@ func applyBatchesCleaned(t *tx, c *BatchesCleaned) Result {
 	t.trimBatches(&v, MaxKeptBatches)
 	t.set(&v)
 	return t.done()
+}
+
+// rebuilt gives the time up to which no rebuild of an application's keyed state reads (rule 7): its first batch is the
+// one after the checkpoint, and that reads what it remembers.
+func (s *state) rebuilt(a *App) id.Time {
+	if len(a.States) == 0 {
+		return maxTime
+	}
+	return a.Interval(s.checkpointed(a), 1) - id.Time(a.RememberMS)
+}
+
+// CleanableUpTo gives the highest batch time up to which an application's batches may be cleaned now.
+func (v View) CleanableUpTo(n id.App) id.Time {
+	s := v.state()
+	a, ok := s.app(n)
+	if !ok {
+		return 0
+	}
+	upTo := min(a.Completed-id.Time(a.RememberMS), s.rebuilt(a))
+	return max(a.Cleaned, upTo-(upTo-a.ZeroTime)%id.Time(a.BatchMS))
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/raftstream/raftstream/internal/ledgerpb"
 )
 
-// BlocksAllocated fixes what belongs to batch From: every block queued then, up to the limits. Batches after From, up
-// to To, are empty. From must be the application's next batch time. Natural key: (App, From, To). With Last, every
+// BlocksAllocated fixes what belongs to batch From: every block queued then, up to the limits, and what
+// Direct says of direct streams. Batches after From, up to To, are empty. From must be the application's next batch time. Natural key: (App, From, To). With Last, every
 // instance must be closed; it is the last allocation if the queue is empty after it (rule 11).
 type BlocksAllocated struct {
 	App      id.App
@@ -36,12 +36,13 @@ func blocksAllocatedRow() row {
 		func(c *BlocksAllocated) *ledgerpb.BlocksAllocated {
 			return &ledgerpb.BlocksAllocated{
 				App: uint64(c.App), From: int64(c.From), To: int64(c.To), Last: c.Last, NowMs: c.NowMS,
+				Direct: plansToPB(c.Direct), Unplanned: text(c.Unplanned),
 			}
 		},
 		func(m *ledgerpb.BlocksAllocated) *BlocksAllocated {
 			return &BlocksAllocated{
 				App: id.App(m.GetApp()), From: id.Time(m.GetFrom()), To: id.Time(m.GetTo()), Last: m.GetLast(),
-				NowMS: m.GetNowMs(),
+				NowMS: m.GetNowMs(), Direct: plansFromPB(m.GetDirect()), Unplanned: m.GetUnplanned(),
 			}
 		},
 		applyBlocksAllocated)
@@ -74,9 +75,41 @@ func applyBlocksAllocated(t *tx, c *BlocksAllocated) Result {
 		return limited("application %d (%s) has %d pending batches and would get %d more, expected at most %d",
 			a.ID, a.Name, a.Pending, n, MaxPending)
 	}
+	if n > t.room(a, c.NowMS) {
+		return limited("application %d (%s) would have %d batches after its checkpoint of %d, expected at most %d",
+			a.ID, a.Name, t.uncheckpointed(a)+n, t.checkpointed(a), MaxUncheckpointed)
+	}
+	if err := t.checkPlans(a, c); err != nil {
+		return t.refusePlans(a, c, err)
+	}
 	t.allocate(a, c, int(n))
+	if c.Unplanned != "" {
+		t.warn(c.NowMS, a, EventUnplanned, "batch %d: %s", c.From, c.Unplanned)
+	}
 	return t.done()
 }
+
+// room gives how many batches of an application may be allocated now (rule 10).
+func (s *state) room(a *App, nowMS int64) int64 {
+	room := int64(MaxPending - a.Pending)
+	if len(a.States) == 0 {
+		return room
+	}
+	left := MaxUncheckpointed - s.uncheckpointed(a)
+	if left <= 0 && a.Pending == 0 {
+		if b, ok := s.batch(a.ID, a.Completed); ok && nowMS-b.CompletedMS >= UncheckpointedMS {
+			left = 1
+		}
+	}
+	return max(0, min(room, left))
+}
+
+// uncheckpointed counts the batches of an application after its checkpoint.
+func (s *state) uncheckpointed(a *App) int64 { return int64(a.Allocated-s.checkpointed(a)) / a.BatchMS }
+
+// Room gives how many batches of an application may be allocated at a time of the wall clock: as many as its limits of
+// pending batches, and of batches after the checkpoint of its keyed state, leave (rule 10).
+func (v View) Room(a *App, nowMS int64) int64 { return v.state().room(a, nowMS) }
 
 // onGrid tells whether t is a batch time or zero time.
 func (a *App) onGrid(at id.Time) bool {
@@ -103,6 +136,14 @@ func (t *tx) mayAllocate(a *App, c *BlocksAllocated) string {
 func (t *tx) allocate(a *App, c *BlocksAllocated, n int) {
 	v := *a
 	in := t.blocks.Allocate(a.ID, c.From)
+	direct, moved := t.takePlans(a, c)
+	if moved {
+		v.Planned = t.index
+	}
+	v.Received += direct.Records
+	v.PendingRecs += direct.Records
+	in.Records += direct.Records
+	in.Bytes += direct.Bytes
 	for at := c.From; at <= c.To; at = a.Interval(at, 1) {
 		t.batches.Set(&Batch{
 			App: a.ID, Time: at, State: Allocated, Index: t.index, Records: in.Records, Bytes: in.Bytes,

@@ -18,6 +18,7 @@ func (t *tx) audit(n id.App) {
 		v := *a
 		v.State, v.Broken, v.Error = Failed, true, "broken invariant: "+err.Error()
 		t.putApp(&v)
+		t.warnBroken(&v)
 	}
 }
 
@@ -33,6 +34,9 @@ func (s *state) auditApp(a *App) error {
 		return fmt.Errorf("%d records received, %d accounted for (processed %d, discarded %d, queued %d, pending %d)",
 			a.Received, sum, a.Processed, a.Discarded, a.Queued, a.PendingRecs)
 	}
+	if err := s.auditState(a); err != nil {
+		return err
+	}
 	if q, ok := s.blocks.Queue(a.ID); ok && (q.Records != a.Queued || q.Bytes != a.QueuedBytes) {
 		return fmt.Errorf("%d records of %d bytes queued, expected %d of %d", a.Queued, a.QueuedBytes, q.Records, q.Bytes)
 	} else if ok != a.Live() {
@@ -41,9 +45,32 @@ func (s *state) auditApp(a *App) error {
 	return nil
 }
 
+// auditState is rule 7: what a rebuild from the checkpoint reads is there.
+func (s *state) auditState(a *App) error {
+	c, ok := s.states.Checkpoint(a.ID)
+	if !ok && (len(a.States) == 0 || !a.Live()) {
+		return nil
+	}
+	switch most := s.rebuilt(a); {
+	case len(a.States) == 0 || !a.Live():
+		return fmt.Errorf("a checkpoint of batch %d, and it has %d streams with keyed state and is %v", c.Time, len(a.States), a.State)
+	case a.Cleaned > max(most, a.ZeroTime):
+		return fmt.Errorf("cleaned up to %d, a rebuild of its state reads what is after %d", a.Cleaned, most)
+	case ok && (c.Time > a.Completed || !a.onGrid(c.Time)):
+		return fmt.Errorf("a checkpoint of batch %d, completed up to %d", c.Time, a.Completed)
+	}
+	if b, kept := s.batch(a.ID, s.checkpointed(a)); ok && kept && (b.State != Completed || b.Attempt != c.Attempt) {
+		return fmt.Errorf("a checkpoint of batch %d by attempt %d, it is %v by %d", c.Time, c.Attempt, b.State, b.Attempt)
+	}
+	return nil
+}
+
 // check verifies everything that must hold; it takes time in proportion to the state.
 func (s *state) check() error {
 	if err := s.blocks.Check(); err != nil {
+		return err
+	}
+	if err := s.states.Check(); err != nil {
 		return err
 	}
 	for a := range (View{s: s}).Apps() {

@@ -22,6 +22,9 @@ func applyClusterNamed(t *tx, c *ClusterNamed) Result {
 	if t.cluster != "" && t.cluster != c.Cluster {
 		return refuse("cluster id %q, expected %q: it is given once", c.Cluster, t.cluster)
 	}
+	if t.cluster == "" {
+		t.event(t.leader.NowMS, nil, EventClusterNamed, "%s", c.Cluster)
+	}
 	t.cluster = c.Cluster
 	return t.done()
 }

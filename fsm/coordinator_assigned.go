@@ -54,5 +54,7 @@ func applyCoordinatorAssigned(t *tx, c *CoordinatorAssigned) Result {
 		t.countAttempt(&v)
 	}
 	t.set(&v)
+	t.states.OpenOffice(a.ID, grant, a.stateStreams()...)
+	t.event(c.NowMS, a, EventCoordinatorAssigned, "%s, office %d", t.node(c.Session), grant)
 	return t.done()
 }

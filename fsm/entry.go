@@ -13,7 +13,8 @@ import (
 // its length (docs/formats/ledger.md).
 const (
 	entryMagic   = 0xB7
-	entryVersion = 1
+	entryVersion = 2 // 1 had no keyed state and no direct sources
+	oldestEntry  = 1 // still read
 	// maxEntryCommands bounds what is believed of an entry's count before anything is allocated for it.
 	maxEntryCommands = 1 << 20
 )
@@ -92,8 +93,8 @@ func decodeEntry(data []byte) ([]proposed, error) {
 	if len(data) < 2 || data[0] != entryMagic {
 		return nil, fmt.Errorf("entry of %d bytes does not start with the magic byte %#x: %w", len(data), entryMagic, ErrUnreadable)
 	}
-	if data[1] != entryVersion {
-		return nil, fmt.Errorf("entry has version %d, expected %d: %w", data[1], entryVersion, ErrUnreadable)
+	if v := data[1]; v < oldestEntry || v > entryVersion {
+		return nil, fmt.Errorf("entry has version %d, expected %d to %d: %w", v, oldestEntry, entryVersion, ErrUnreadable)
 	}
 	rest := data[2:]
 	count, n := binary.Uvarint(rest)

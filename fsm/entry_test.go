@@ -26,7 +26,8 @@ func samples() []Command {
 		&ApplicationSubmitted{
 			RequestID: "r", Name: "n", Program: "p", Params: []byte{1}, BatchMS: 2, BlockMS: 3, Partitions: 4, Factor: 5,
 			Fingerprint: "f", Build: "b", RememberMS: 6, NowMS: 7,
-			Inputs: []InputStream{{Stream: 1, Source: "s", Receiver: true, Pushed: true, Preferred: "p"}},
+			Inputs: []InputStream{{Stream: 1, Source: "s", Receiver: true, Pushed: true, Preferred: "p", Rate: 8}},
+			States: []StateStream{{Stream: 2, SlideMS: 3, Partitions: 4}},
 		},
 		&ApplicationStopped{App: 1, Now: true, NowMS: 2},
 		&ApplicationEnded{App: 1, NowMS: 2},
@@ -39,11 +40,22 @@ func samples() []Command {
 			ID: block, Records: 1, Bytes: 2, CRC: 3, Stores: []id.Store{"s"},
 			Ranges: []connector.Range{{Partition: "p\xff", First: 1, Last: 2}},
 		}}},
-		&BlocksAllocated{App: 1, From: -2, To: 3, Last: true, NowMS: 4},
+		&BlocksAllocated{
+			App: 1, From: -2, To: 3, Last: true, NowMS: 4, Unplanned: "u",
+			Direct: []StreamPlan{{Stream: 1, Plan: connector.Plan{
+				Parts:  []connector.Part{{Data: []byte{1}, Records: 2, Bytes: 3, Ranges: []connector.Range{{Partition: "q\xff", First: 4, Last: 5}}}},
+				Forget: []string{"r\xff"}, Mark: "m\xff",
+			}}},
+		},
 		&CoordinatorAssigned{App: 1, Session: 2, Prev: 3, NowMS: 4},
-		&BatchCompleted{App: 1, Time: 2, Office: 3, Attempt: 4, StartedMS: 5, EndedMS: 6, Tries: 7, Lost: 8, NowMS: 9},
+		&BatchCompleted{App: 1, Time: 2, Office: 3, Attempt: 4, StartedMS: 5, EndedMS: 6, Tries: 7, Lost: 8, NowMS: 9, LostBlocks: []id.Block{block}},
 		&BatchFailed{App: 1, Time: 2, Office: 3, Attempt: 4, Error: "e", StartedMS: 5, EndedMS: 6, Tries: 7, NowMS: 8},
 		&BatchesCleaned{App: 1, UpTo: 2},
+		&StateCheckpointed{
+			App: 1, Office: 2, Time: 3, Attempt: 4, Full: true, Since: 5, NowMS: 6,
+			Pieces: []CheckpointPiece{{ID: block, Stream: -2, Part: 1, Rows: 2, Bytes: 3, CRC: 4, Stores: []id.Store{"a", "b"}}},
+		},
+		&BlocksCopied{Session: 1, Blocks: []id.Block{block}},
 	}
 }
 
@@ -125,7 +137,7 @@ func TestUnreadableEntriesAreErrors(t *testing.T) {
 	}{
 		{"empty", "entry 2: entry of 0 bytes does not start with the magic byte 0xb7", nil},
 		{"magic", "entry 2: entry of 3 bytes does not start with the magic byte 0xb7", []byte("abc")},
-		{"newer version", "entry 2: entry has version 2, expected 1", newer},
+		{"newer version", "entry 2: entry has version 3, expected 1 to 2", newer},
 		{"unknown kind", "entry 2: command 1 of 1: unknown kind 99: written by a newer version", envelope(t, 99, nil)},
 		{"wide kind", "entry 2: command 1 of 1: kind 65538 has CRC", envelope(t, 1<<16+2, nil)},
 		{"unknown field", "entry 2: command 1 of 1: decode ClusterNamed: 3 bytes understood, 5 present", envelope(t, 2, field)},

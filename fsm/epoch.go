@@ -40,5 +40,6 @@ func applyEpoch(t *tx, c *Epoch) Result {
 	t.leader = Leadership{
 		Epoch: id.Epoch(t.index), Term: c.Term, Leader: c.Leader, Name: c.Name, Addr: c.Addr, NowMS: c.NowMS,
 	}
+	t.event(c.NowMS, nil, EventLeaderChanged, "%s leads in term %d", c.Name, c.Term)
 	return t.done()
 }

@@ -5,7 +5,7 @@ import (
 	"github.com/raftstream/raftstream/internal/ledgerpb"
 )
 
-// InventoryReported says which blocks a session's store holds, in parts from First to Last; with Last, what no part
+// InventoryReported says which blocks and pieces of checkpoints a session's store holds, in parts from First to Last; with Last, what no part
 // since First named is not held (rule 5). Result.Missing names those of this part that may be deleted.
 type InventoryReported struct {
 	Session     id.Session
@@ -19,18 +19,15 @@ func (*InventoryReported) Kind() Kind { return KindInventoryReported }
 func inventoryReportedRow() row {
 	return newRow("InventoryReported",
 		func(c *InventoryReported) *ledgerpb.InventoryReported {
-			m := &ledgerpb.InventoryReported{Session: uint64(c.Session), First: c.First, Last: c.Last}
-			for _, b := range c.Blocks {
-				m.Blocks = append(m.Blocks, blockIDToPB(b))
+			return &ledgerpb.InventoryReported{
+				Session: uint64(c.Session), First: c.First, Last: c.Last, Blocks: blockIDsToPB(c.Blocks),
 			}
-			return m
 		},
 		func(m *ledgerpb.InventoryReported) *InventoryReported {
-			c := &InventoryReported{Session: id.Session(m.GetSession()), First: m.GetFirst(), Last: m.GetLast()}
-			for _, b := range m.GetBlocks() {
-				c.Blocks = append(c.Blocks, blockIDFromPB(b))
+			return &InventoryReported{
+				Session: id.Session(m.GetSession()), First: m.GetFirst(), Last: m.GetLast(),
+				Blocks: blockIDsFromPB(m.GetBlocks()),
 			}
-			return c
 		},
 		applyInventoryReported)
 }
@@ -44,6 +41,6 @@ func applyInventoryReported(t *tx, c *InventoryReported) Result {
 		return refuse("%s", bad)
 	}
 	r := t.done()
-	r.Missing = t.blocks.Inventory(s.ID, s.Store, c.Blocks, c.First, c.Last, t.ended)
+	r.Missing = t.blocks.Inventory(s.ID, s.Store, c.Blocks, c.First, c.Last, pieces{t})
 	return r
 }

@@ -15,6 +15,16 @@ const (
 	MaxRequests = 10_000
 	// MaxInputs bounds the input streams of an application.
 	MaxInputs = 1000
+	// MaxStates bounds the streams with keyed state of an application.
+	MaxStates = 100
+	// MaxUncheckpointed bounds the batches of an application with keyed state that a rebuild would compute again: those
+	// after its checkpoint.
+	MaxUncheckpointed = 10_000
+	// UncheckpointedMS is how long after the last completion one more batch is allocated at that limit: a checkpoint is
+	// tried after a batch, and without any batch the application would wait for ever.
+	UncheckpointedMS = 60_000
+	// MaxRate bounds the records per second of a receiver.
+	MaxRate = 1 << 40
 	// MaxRemembered bounds the batches that an application remembers: its remember duration in batch intervals.
 	MaxRemembered = 100_000
 	// MaxPartitions bounds the default partition count of shuffles.

@@ -73,8 +73,11 @@ func (t *tx) run(p proposed) Result {
 // set puts a changed application and remembers to audit it.
 func (t *tx) set(a *App) {
 	t.putApp(a)
-	t.touched = append(t.touched, a.ID)
+	t.touch(a.ID)
 }
+
+// touch remembers to audit an application.
+func (t *tx) touch(n id.App) { t.touched = append(t.touched, n) }
 
 // done answers a command that takes effect now.
 func (t *tx) done() Result { return Result{Outcome: Done, Index: t.index} }

@@ -47,6 +47,11 @@ func applyReceiverDeregistered(t *tx, c *ReceiverDeregistered) Result {
 	t.blocks.CloseInstance(in)
 	if r, ok := t.tracker.Receiver(c.App, c.Stream); ok && r.Instance == in.ID {
 		t.tracker.Deactivate(r, c.Error, c.NowMS)
+		if c.Error != "" {
+			t.receiverEvent(c.NowMS, r, EventReceiverFailed, c.Error)
+		} else {
+			t.receiverEvent(c.NowMS, r, EventReceiverStopped, c.Message)
+		}
 	}
 	return t.done()
 }

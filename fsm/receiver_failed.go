@@ -43,5 +43,6 @@ func applyReceiverFailed(t *tx, c *ReceiverFailed) Result {
 		return refuse("instance %d is not the current one, that is %d", c.Instance, r.Instance)
 	}
 	t.tracker.Fail(r, c.Error, c.NowMS)
+	t.receiverEvent(c.NowMS, r, EventReceiverFailed, c.Error)
 	return t.done()
 }

@@ -58,5 +58,6 @@ func applyReceiverRegistered(t *tx, c *ReceiverRegistered) Result {
 	}
 	t.blocks.Register(in, t.index)
 	t.tracker.Activate(r, c.NowMS)
+	t.event(c.NowMS, a, EventReceiverActive, "stream %d on %s, instance %d", c.Stream, t.node(c.Session), in.ID)
 	return t.done()
 }

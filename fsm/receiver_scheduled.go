@@ -59,5 +59,6 @@ func applyReceiverScheduled(t *tx, c *ReceiverScheduled) Result {
 		return refuse("%v", err)
 	}
 	t.blocks.OpenInstance(a.ID, c.Stream, grant, c.Session)
+	t.event(c.NowMS, a, EventReceiverScheduled, "stream %d on %s, instance %d", c.Stream, t.node(c.Session), grant)
 	return t.done()
 }

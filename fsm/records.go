@@ -29,6 +29,11 @@ const (
 	blockRecord
 	positionRecord
 	namedRecord
+	planRecord
+	sourceRecord
+	checkpointRecord
+	officeRecord
+	pieceRecord
 )
 
 // records lists the whole state in its canonical order: by type, within a type by key. What can be derived from it (the
@@ -47,7 +52,12 @@ func (s *state) records() iter.Seq2[recordType, proto.Message] {
 			each(s.blocks.Spans(), spanRecord, spanToPB, yield) &&
 			each(s.blocks.Blocks(), blockRecord, blockToPB, yield) &&
 			each(s.blocks.AllPositions(), positionRecord, positionToPB, yield) &&
-			each(s.blocks.AllNamed(), namedRecord, namedToPB, yield)
+			each(s.blocks.AllNamed(), namedRecord, namedToPB, yield) &&
+			each(s.blocks.Plans(), planRecord, planRecordToPB, yield) &&
+			each(s.blocks.Sources(), sourceRecord, sourceToPB, yield) &&
+			each(s.states.Checkpoints(), checkpointRecord, checkpointToPB, yield) &&
+			each(s.states.AllOffices(), officeRecord, officeToPB, yield) &&
+			each(s.states.AllPieces(), pieceRecord, pieceToPB, yield)
 	}
 }
 
@@ -70,24 +80,29 @@ func (s *state) allRequests() iter.Seq[*request] {
 
 // count gives the number of records.
 func (s *state) count() uint64 {
-	return uint64(1 + s.tracker.Len() + s.apps.Len() + s.batches.Len() + s.requests.Len() + s.blocks.Len())
+	return uint64(1 + s.tracker.Len() + s.apps.Len() + s.batches.Len() + s.requests.Len() + s.blocks.Len() + s.states.Len())
 }
 
 // restorers put one record of each type into a state that is being built.
 var restorers = map[recordType]func(*state, []byte) error{
-	metaRecord:     restorer(restoreMeta),
-	storeRecord:    restorer(func(s *state, m *ledgerpb.StoreRecord) { s.tracker.PutStore(storeFromPB(m)) }),
-	sessionRecord:  restorer(func(s *state, m *ledgerpb.SessionRecord) { s.tracker.PutSession(sessionFromPB(m)) }),
-	receiverRecord: restorer(func(s *state, m *ledgerpb.ReceiverRecord) { s.tracker.PutReceiver(receiverFromPB(m)) }),
-	appRecord:      restorer(func(s *state, m *ledgerpb.AppRecord) { s.putApp(appFromPB(m)) }),
-	batchRecord:    restorer(func(s *state, m *ledgerpb.BatchRecord) { s.batches.Set(batchFromPB(m)) }),
-	requestRecord:  restorer(func(s *state, m *ledgerpb.RequestRecord) { s.putRequest(requestFromPB(m)) }),
-	queueRecord:    restorer(func(s *state, m *ledgerpb.QueueRecord) { s.blocks.PutQueue(queueFromPB(m)) }),
-	instanceRecord: restorer(func(s *state, m *ledgerpb.InstanceRecord) { s.blocks.PutInstance(instanceFromPB(m)) }),
-	spanRecord:     restorer(func(s *state, m *ledgerpb.SpanRecord) { s.blocks.PutSpan(spanFromPB(m)) }),
-	blockRecord:    restorer(func(s *state, m *ledgerpb.BlockRecord) { s.blocks.PutBlock(blockFromPB(m)) }),
-	positionRecord: restorer(func(s *state, m *ledgerpb.PositionRecord) { s.blocks.PutPosition(positionFromPB(m)) }),
-	namedRecord:    restorer(func(s *state, m *ledgerpb.NamedRecord) { s.blocks.PutNamed(namedFromPB(m)) }),
+	metaRecord:       restorer(restoreMeta),
+	storeRecord:      restorer(func(s *state, m *ledgerpb.StoreRecord) { s.tracker.PutStore(storeFromPB(m)) }),
+	sessionRecord:    restorer(func(s *state, m *ledgerpb.SessionRecord) { s.tracker.PutSession(sessionFromPB(m)) }),
+	receiverRecord:   restorer(func(s *state, m *ledgerpb.ReceiverRecord) { s.tracker.PutReceiver(receiverFromPB(m)) }),
+	appRecord:        restorer(func(s *state, m *ledgerpb.AppRecord) { s.putApp(appFromPB(m)) }),
+	batchRecord:      restorer(func(s *state, m *ledgerpb.BatchRecord) { s.batches.Set(batchFromPB(m)) }),
+	requestRecord:    restorer(func(s *state, m *ledgerpb.RequestRecord) { s.putRequest(requestFromPB(m)) }),
+	queueRecord:      restorer(func(s *state, m *ledgerpb.QueueRecord) { s.blocks.PutQueue(queueFromPB(m)) }),
+	instanceRecord:   restorer(func(s *state, m *ledgerpb.InstanceRecord) { s.blocks.PutInstance(instanceFromPB(m)) }),
+	spanRecord:       restorer(func(s *state, m *ledgerpb.SpanRecord) { s.blocks.PutSpan(spanFromPB(m)) }),
+	blockRecord:      restorer(func(s *state, m *ledgerpb.BlockRecord) { s.blocks.PutBlock(blockFromPB(m)) }),
+	positionRecord:   restorer(func(s *state, m *ledgerpb.PositionRecord) { s.blocks.PutPosition(positionFromPB(m)) }),
+	namedRecord:      restorer(func(s *state, m *ledgerpb.NamedRecord) { s.blocks.PutNamed(namedFromPB(m)) }),
+	planRecord:       restorer(func(s *state, m *ledgerpb.PlanRecord) { s.blocks.PutPlan(planRecordFromPB(m)) }),
+	sourceRecord:     restorer(func(s *state, m *ledgerpb.SourceRecord) { s.blocks.PutSource(sourceFromPB(m)) }),
+	checkpointRecord: restorer(func(s *state, m *ledgerpb.CheckpointRecord) { s.states.PutCheckpoint(checkpointFromPB(m)) }),
+	officeRecord:     restorer(func(s *state, m *ledgerpb.OfficeRecord) { s.states.PutOffice(officeFromPB(m)) }),
+	pieceRecord:      restorer(func(s *state, m *ledgerpb.PieceRecord) { s.states.PutPiece(pieceFromPB(m)) }),
 }
 
 func restorer[M proto.Message](put func(*state, M)) func(*state, []byte) error {
@@ -180,13 +195,14 @@ func requestFromPB(m *ledgerpb.RequestRecord) *request {
 func queueToPB(v *blocktracker.Queue) *ledgerpb.QueueRecord {
 	return &ledgerpb.QueueRecord{
 		App: uint64(v.App), Added: v.Added, Allocated: v.Allocated, Live: int64(v.Live), Records: v.Records, Bytes: v.Bytes,
+		PlanBytes: v.PlanBytes,
 	}
 }
 
 func queueFromPB(m *ledgerpb.QueueRecord) *blocktracker.Queue {
 	return &blocktracker.Queue{
 		App: id.App(m.GetApp()), Added: m.GetAdded(), Allocated: m.GetAllocated(), Live: int(m.GetLive()),
-		Records: m.GetRecords(), Bytes: m.GetBytes(),
+		Records: m.GetRecords(), Bytes: m.GetBytes(), PlanBytes: m.GetPlanBytes(),
 	}
 }
 
@@ -218,7 +234,7 @@ func spanFromPB(m *ledgerpb.SpanRecord) *blocktracker.Span {
 func blockToPB(v *blocktracker.Block) *ledgerpb.BlockRecord {
 	return &ledgerpb.BlockRecord{
 		Id: blockIDToPB(v.ID), Records: v.Records, Bytes: v.Bytes, Crc: v.CRC, Stores: storesToPB(v.Stores),
-		Ranges: rangesToPB(v.Ranges), Seq: v.Seq, Index: v.Index,
+		Ranges: rangesToPB(v.Ranges), Seq: v.Seq, Index: v.Index, Lost: v.Lost,
 	}
 }
 
@@ -226,6 +242,7 @@ func blockFromPB(m *ledgerpb.BlockRecord) *blocktracker.Block {
 	return &blocktracker.Block{
 		ID: blockIDFromPB(m.GetId()), Records: m.GetRecords(), Bytes: m.GetBytes(), CRC: m.GetCrc(),
 		Stores: storesFromPB(m.GetStores()), Ranges: rangesFromPB(m.GetRanges()), Seq: m.GetSeq(), Index: m.GetIndex(),
+		Lost: m.GetLost(),
 	}
 }
 

@@ -3,6 +3,7 @@ package fsm
 import (
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/ledgerpb"
+	"github.com/raftstream/raftstream/tracker"
 )
 
 // SessionClosed ends a session: its receiver instances are closed, its offices end (rule 3). Natural key: Session; a
@@ -28,15 +29,26 @@ func sessionClosedRow() row {
 }
 
 func applySessionClosed(t *tx, c *SessionClosed) Result {
-	t.endSession(c.Session, c.NowMS)
+	t.endSession(c.Session, c.Reason, c.NowMS)
 	return t.done()
 }
 
 // endSession takes from a session all that it may do: its receivers are inactive, its instances closed, its offices
 // vacant. Copies of blocks stay listed at its store, which may come back with them.
-func (t *tx) endSession(n id.Session, nowMS int64) {
+func (t *tx) endSession(n id.Session, reason string, nowMS int64) {
+	name := t.node(n)
+	var stopped []*tracker.Receiver
+	for r := range t.tracker.AllReceivers() {
+		if r.Session == n && r.State != tracker.Inactive {
+			stopped = append(stopped, r)
+		}
+	}
 	if !t.tracker.CloseSession(n, nowMS) {
 		return
+	}
+	t.warn(nowMS, nil, EventSessionClosed, "%s, session %d: %s", name, n, reason)
+	for _, r := range stopped {
+		t.receiverEvent(nowMS, r, EventReceiverStopped, "its session has ended")
 	}
 	t.blocks.CloseSession(n)
 	var vacant []*App

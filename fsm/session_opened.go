@@ -71,9 +71,10 @@ func applySessionOpened(t *tx, c *SessionOpened) Result {
 		return refuse("%v", err)
 	}
 	if isOpen {
-		t.endSession(open.ID, c.NowMS)
+		t.endSession(open.ID, "the node has started again", c.NowMS)
 	}
 	t.tracker.OpenSession(n)
+	t.event(c.NowMS, nil, EventSessionOpened, "%s at %s, store %s, session %d", c.Name, c.Addr, c.Store, n.ID)
 	return t.done()
 }
 

@@ -20,7 +20,8 @@ import (
 // is a frame: length, CRC32C, body.
 const (
 	snapshotMagic   = "RSLEDGER"
-	snapshotVersion = 1
+	snapshotVersion = 2 // 1 had no keyed state and no direct sources
+	oldestSnapshot  = 1 // still read
 	// chunkRecords and chunkBytes bound a chunk, whichever is reached first.
 	chunkRecords = 1024
 	chunkBytes   = 1 << 20
@@ -192,8 +193,8 @@ func readHeader(r io.Reader) (*ledgerpb.SnapshotHeader, error) {
 	if magic := string(head[:len(snapshotMagic)]); magic != snapshotMagic {
 		return nil, fmt.Errorf("starts with %q, expected %q: %w", magic, snapshotMagic, ErrUnreadable)
 	}
-	if v := head[len(snapshotMagic)]; v != snapshotVersion {
-		return nil, fmt.Errorf("has version %d, expected %d: %w", v, snapshotVersion, ErrUnreadable)
+	if v := head[len(snapshotMagic)]; v < oldestSnapshot || v > snapshotVersion {
+		return nil, fmt.Errorf("has version %d, expected %d to %d: %w", v, oldestSnapshot, snapshotVersion, ErrUnreadable)
 	}
 	body, err := readFrame(r)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/raftstream/raftstream/blocktracker"
 	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/statetracker"
 	"github.com/raftstream/raftstream/tracker"
 )
 
@@ -19,11 +20,13 @@ type state struct {
 
 	tracker  *tracker.State
 	blocks   *blocktracker.State
+	states   *statetracker.State
 	apps     *btree.Map[id.App, *App]
 	names    *btree.Map[string, id.App] // newest application of each name
 	batches  *btree.BTreeG[*Batch]
 	requests *btree.Map[string, *request]
 	asked    *btree.Map[id.App, *request] // the same, by age
+	events   *eventLog                    // derived, of the entries applied here
 }
 
 // request remembers the request id of a submission. Immutable.
@@ -37,6 +40,7 @@ func newState() *state {
 	return &state{
 		tracker: tracker.NewState(),
 		blocks:  blocktracker.NewState(),
+		states:  statetracker.NewState(),
 		apps:    btree.NewMap[id.App, *App](0),
 		names:   btree.NewMap[string, id.App](0),
 		batches: btree.NewBTreeGOptions(func(a, b *Batch) bool {
@@ -44,6 +48,7 @@ func newState() *state {
 		}, btree.Options{NoLocks: true}),
 		requests: btree.NewMap[string, *request](0),
 		asked:    btree.NewMap[id.App, *request](0),
+		events:   newEventLog(),
 	}
 }
 
@@ -52,11 +57,13 @@ func (s *state) copy() *state {
 		index: s.index, cluster: s.cluster, leader: s.leader,
 		tracker:  s.tracker.Copy(),
 		blocks:   s.blocks.Copy(),
+		states:   s.states.Copy(),
 		apps:     s.apps.Copy(),
 		names:    s.names.Copy(),
 		batches:  s.batches.Copy(),
 		requests: s.requests.Copy(),
 		asked:    s.asked.Copy(),
+		events:   s.events.copy(),
 	}
 }
 

@@ -38,6 +38,8 @@ var commands = table(
 	batchCompletedRow,
 	batchFailedRow,
 	batchesCleanedRow,
+	stateCheckpointedRow,
+	blocksCopiedRow,
 )
 
 // table makes the command table and refuses a number that is used twice.

@@ -35,34 +35,16 @@ type Viewer interface {
 	Input(id.App, id.Time, id.Stream) []*blocktracker.Block
 	StoresVersion(id.App) uint64 // rises with every change of the stores of the application's blocks
 	Queued(id.App, id.Stream) iter.Seq[*blocktracker.Block]
-	Cleanable(a id.App, upTo id.Time) bool                    // a batch up to there has blocks that are not cleaned
-	Direct(id.App, id.Time, id.Stream) (connector.Plan, bool) // what a batch was planned to read of a direct stream
-	Mark(id.App, id.Stream) string                            // up to where a direct source is cleaned, in its own words
-	Checkpoint(id.App) (*statetracker.Checkpoint, bool)       // the committed checkpoint of keyed state
-	Pieces(id.App) iter.Seq[*statetracker.Piece]              // of it, in the order of the chain
-	PieceInstances(id.App) iter.Seq[*blocktracker.Instance]   // offices under which pieces were made, as instances
-}
-
-// Direct gives what a batch was planned to read of a direct stream; false when nothing was, or it is cleaned.
-func (v View) Direct(id.App, id.Time, id.Stream) (connector.Plan, bool) {
-	return connector.Plan{}, false
-}
-
-// Mark gives the mark of the last cleaned plan of a direct stream, "" for none.
-func (v View) Mark(id.App, id.Stream) string { return "" }
-
-// Checkpoint gives the committed checkpoint of an application's keyed state; false for none.
-func (v View) Checkpoint(id.App) (*statetracker.Checkpoint, bool) { return nil, false }
-
-// Pieces lists the pieces of an application's checkpoint in the order of the chain.
-func (v View) Pieces(id.App) iter.Seq[*statetracker.Piece] {
-	return func(func(*statetracker.Piece) bool) {}
-}
-
-// PieceInstances lists the offices under which pieces were made, as if they were receiver instances: that is how
-// executors know which pieces are needed.
-func (v View) PieceInstances(id.App) iter.Seq[*blocktracker.Instance] {
-	return func(func(*blocktracker.Instance) bool) {}
+	Cleanable(a id.App, upTo id.Time) bool                     // a batch up to there has blocks that are not cleaned
+	Direct(id.App, id.Time, id.Stream) (connector.Plan, bool)  // what a batch was planned to read of a direct stream
+	Mark(id.App, id.Stream) string                             // up to where a direct source is cleaned, in its own words
+	Checkpoint(id.App) (*statetracker.Checkpoint, bool)        // the committed checkpoint of keyed state
+	Pieces(id.App) iter.Seq[*statetracker.Piece]               // of it, in the order of the chain
+	PieceInstances(id.App) iter.Seq[*blocktracker.Instance]    // offices under which pieces were made, as instances
+	Kept(a id.App, after uint64) iter.Seq[*blocktracker.Block] // blocks that may be read yet, after a place (Seq)
+	CleanableUpTo(id.App) id.Time                              // the highest time up to which batches may be cleaned now
+	Room(a *App, nowMS int64) int64                            // how many batches may be allocated now
+	Events(a id.App, after uint64) iter.Seq[Event]             // of an application, 0 for everything, after an index
 }
 
 var _ Viewer = View{}
@@ -181,6 +163,53 @@ func (v View) Queued(a id.App, s id.Stream) iter.Seq[*blocktracker.Block] {
 
 // Cleanable reports whether cleaning the batches up to a time would free blocks.
 func (v View) Cleanable(a id.App, upTo id.Time) bool { return v.state().blocks.Cleanable(a, upTo) }
+
+// Kept lists an application's blocks that may be read yet, waiting or allocated, in order of arrival, from the one after
+// the place after (Block.Seq). Those that were given up as lost are left out. These and Pieces are what must have its
+// copies (rule 5).
+func (v View) Kept(a id.App, after uint64) iter.Seq[*blocktracker.Block] {
+	return v.state().blocks.Kept(a, after)
+}
+
+// Direct gives what a batch was planned to read of a direct stream; false when nothing was, or it is cleaned.
+func (v View) Direct(a id.App, t id.Time, s id.Stream) (connector.Plan, bool) {
+	p, ok := v.state().blocks.Plan(a, t, s)
+	if !ok {
+		return connector.Plan{}, false
+	}
+	return p.Plan, true
+}
+
+// Mark gives the mark of the last cleaned plan of a direct stream that has one, "" for none.
+func (v View) Mark(a id.App, s id.Stream) string { return v.state().blocks.Mark(a, s) }
+
+// Checkpoint gives the committed checkpoint of an application's keyed state; false for none.
+func (v View) Checkpoint(a id.App) (*statetracker.Checkpoint, bool) {
+	return v.state().states.Checkpoint(a)
+}
+
+// Pieces lists the pieces of an application's checkpoint in the order of the chain.
+func (v View) Pieces(a id.App) iter.Seq[*statetracker.Piece] { return v.state().states.Pieces(a) }
+
+// PieceInstances lists the offices under which pieces were made, as if they were receiver instances, in order of stream
+// and office: that is how executors know which pieces are needed. Those up to Cleaned are not; when the office is over
+// (Closed), those above Last never will be.
+func (v View) PieceInstances(n id.App) iter.Seq[*blocktracker.Instance] {
+	return func(yield func(*blocktracker.Instance) bool) {
+		s := v.state()
+		a, ok := s.app(n)
+		if !ok {
+			return
+		}
+		for o := range s.states.Offices(n) {
+			if !yield(&blocktracker.Instance{
+				App: n, Stream: o.Stream, ID: id.Instance(o.ID), Last: o.Last, Cleaned: s.states.Cleaned(o), Closed: a.over(o.ID),
+			}) {
+				return
+			}
+		}
+	}
+}
 
 // Check verifies what must hold among all records; tests and restoring call it.
 func (v View) Check() error { return v.state().check() }

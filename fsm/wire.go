@@ -21,6 +21,25 @@ func blockIDFromPB(m *ledgerpb.BlockID) id.Block {
 	}
 }
 
+func blockIDsToPB(blocks []id.Block) []*ledgerpb.BlockID {
+	out := make([]*ledgerpb.BlockID, 0, len(blocks))
+	for _, b := range blocks {
+		out = append(out, blockIDToPB(b))
+	}
+	return out
+}
+
+func blockIDsFromPB(blocks []*ledgerpb.BlockID) []id.Block {
+	if len(blocks) == 0 {
+		return nil
+	}
+	out := make([]id.Block, 0, len(blocks))
+	for _, b := range blocks {
+		out = append(out, blockIDFromPB(b))
+	}
+	return out
+}
+
 func storesToPB(stores []id.Store) []string {
 	out := make([]string, 0, len(stores))
 	for _, s := range stores {
@@ -64,6 +83,7 @@ func inputsToPB(inputs []InputStream) []*ledgerpb.InputStream {
 	for _, in := range inputs {
 		out = append(out, &ledgerpb.InputStream{
 			Stream: int32(in.Stream), Source: in.Source, Receiver: in.Receiver, Pushed: in.Pushed, Preferred: in.Preferred,
+			Rate: in.Rate,
 		})
 	}
 	return out
@@ -77,7 +97,28 @@ func inputsFromPB(inputs []*ledgerpb.InputStream) []InputStream {
 	for _, in := range inputs {
 		out = append(out, InputStream{
 			Stream: id.Stream(in.GetStream()), Source: in.GetSource(), Receiver: in.GetReceiver(), Pushed: in.GetPushed(),
-			Preferred: in.GetPreferred(),
+			Preferred: in.GetPreferred(), Rate: in.GetRate(),
+		})
+	}
+	return out
+}
+
+func statesToPB(states []StateStream) []*ledgerpb.StateStream {
+	out := make([]*ledgerpb.StateStream, 0, len(states))
+	for _, s := range states {
+		out = append(out, &ledgerpb.StateStream{Stream: int32(s.Stream), SlideMs: s.SlideMS, Partitions: int64(s.Partitions)})
+	}
+	return out
+}
+
+func statesFromPB(states []*ledgerpb.StateStream) []StateStream {
+	if len(states) == 0 {
+		return nil
+	}
+	out := make([]StateStream, 0, len(states))
+	for _, s := range states {
+		out = append(out, StateStream{
+			Stream: id.Stream(s.GetStream()), SlideMS: s.GetSlideMs(), Partitions: int(s.GetPartitions()),
 		})
 	}
 	return out

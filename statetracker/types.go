@@ -13,9 +13,10 @@ type Checkpoint struct {
 	App     id.App
 	Time    id.Time    // of the batch
 	Attempt id.Attempt // that won it
+	Office  id.Office  // of the coordinator that made its last link
 	Index   uint64     // of the entry that committed it
-	// Links counts the image and the changes after it; FullBytes and ChangeBytes are theirs.
-	Links                  int
+	// Links counts the image and the changes after it, Pieces what they consist of; FullBytes and ChangeBytes are theirs.
+	Links, Pieces          int
 	FullBytes, ChangeBytes int64
 }
 
@@ -29,4 +30,13 @@ type Piece struct {
 	Bytes  int64
 	CRC    uint32
 	Stores []id.Store // that hold a copy, in order
+	Index  uint64     // of the entry that committed it
+}
+
+// Office is what the ledger knows of the pieces of one stream that a coordinator made in its office. Immutable.
+type Office struct {
+	App    id.App
+	Stream id.Stream
+	ID     id.Office
+	Last   uint64 // highest number committed
 }

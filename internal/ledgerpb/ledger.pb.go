@@ -233,6 +233,7 @@ type InputStream struct {
 	Receiver      bool                   `protobuf:"varint,3,opt,name=receiver,proto3" json:"receiver,omitempty"`
 	Pushed        bool                   `protobuf:"varint,4,opt,name=pushed,proto3" json:"pushed,omitempty"`
 	Preferred     string                 `protobuf:"bytes,5,opt,name=preferred,proto3" json:"preferred,omitempty"`
+	Rate          int64                  `protobuf:"varint,6,opt,name=rate,proto3" json:"rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,6 +303,254 @@ func (x *InputStream) GetPreferred() string {
 	return ""
 }
 
+func (x *InputStream) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+type StateStream struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	SlideMs       int64                  `protobuf:"varint,2,opt,name=slide_ms,json=slideMs,proto3" json:"slide_ms,omitempty"`
+	Partitions    int64                  `protobuf:"varint,3,opt,name=partitions,proto3" json:"partitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateStream) Reset() {
+	*x = StateStream{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateStream) ProtoMessage() {}
+
+func (x *StateStream) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateStream.ProtoReflect.Descriptor instead.
+func (*StateStream) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StateStream) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *StateStream) GetSlideMs() int64 {
+	if x != nil {
+		return x.SlideMs
+	}
+	return 0
+}
+
+func (x *StateStream) GetPartitions() int64 {
+	if x != nil {
+		return x.Partitions
+	}
+	return 0
+}
+
+// Plan is what one batch reads of a direct stream. What the source wrote is bytes: nobody else reads it.
+type Plan struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parts         []*PlanPart            `protobuf:"bytes,1,rep,name=parts,proto3" json:"parts,omitempty"`
+	Forget        [][]byte               `protobuf:"bytes,2,rep,name=forget,proto3" json:"forget,omitempty"`
+	Mark          []byte                 `protobuf:"bytes,3,opt,name=mark,proto3" json:"mark,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Plan) Reset() {
+	*x = Plan{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Plan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Plan) ProtoMessage() {}
+
+func (x *Plan) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Plan.ProtoReflect.Descriptor instead.
+func (*Plan) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Plan) GetParts() []*PlanPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *Plan) GetForget() [][]byte {
+	if x != nil {
+		return x.Forget
+	}
+	return nil
+}
+
+func (x *Plan) GetMark() []byte {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+type PlanPart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Records       int64                  `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Ranges        []*Range               `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanPart) Reset() {
+	*x = PlanPart{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanPart) ProtoMessage() {}
+
+func (x *PlanPart) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanPart.ProtoReflect.Descriptor instead.
+func (*PlanPart) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PlanPart) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *PlanPart) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *PlanPart) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PlanPart) GetRanges() []*Range {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+type StreamPlan struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Plan          *Plan                  `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamPlan) Reset() {
+	*x = StreamPlan{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamPlan) ProtoMessage() {}
+
+func (x *StreamPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamPlan.ProtoReflect.Descriptor instead.
+func (*StreamPlan) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *StreamPlan) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *StreamPlan) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
 type Epoch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
@@ -315,7 +564,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[4]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +576,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[4]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +589,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{4}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Epoch) GetTerm() uint64 {
@@ -387,7 +636,7 @@ type ClusterNamed struct {
 
 func (x *ClusterNamed) Reset() {
 	*x = ClusterNamed{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[5]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -399,7 +648,7 @@ func (x *ClusterNamed) String() string {
 func (*ClusterNamed) ProtoMessage() {}
 
 func (x *ClusterNamed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[5]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -412,7 +661,7 @@ func (x *ClusterNamed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterNamed.ProtoReflect.Descriptor instead.
 func (*ClusterNamed) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{5}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ClusterNamed) GetCluster() string {
@@ -437,7 +686,7 @@ type SessionOpened struct {
 
 func (x *SessionOpened) Reset() {
 	*x = SessionOpened{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[6]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +698,7 @@ func (x *SessionOpened) String() string {
 func (*SessionOpened) ProtoMessage() {}
 
 func (x *SessionOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[6]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +711,7 @@ func (x *SessionOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOpened.ProtoReflect.Descriptor instead.
 func (*SessionOpened) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{6}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SessionOpened) GetStore() string {
@@ -525,7 +774,7 @@ type SessionClosed struct {
 
 func (x *SessionClosed) Reset() {
 	*x = SessionClosed{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[7]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +786,7 @@ func (x *SessionClosed) String() string {
 func (*SessionClosed) ProtoMessage() {}
 
 func (x *SessionClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[7]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +799,7 @@ func (x *SessionClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionClosed.ProtoReflect.Descriptor instead.
 func (*SessionClosed) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{7}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SessionClosed) GetSession() uint64 {
@@ -586,7 +835,7 @@ type InventoryReported struct {
 
 func (x *InventoryReported) Reset() {
 	*x = InventoryReported{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[8]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +847,7 @@ func (x *InventoryReported) String() string {
 func (*InventoryReported) ProtoMessage() {}
 
 func (x *InventoryReported) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[8]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +860,7 @@ func (x *InventoryReported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryReported.ProtoReflect.Descriptor instead.
 func (*InventoryReported) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{8}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *InventoryReported) GetSession() uint64 {
@@ -657,13 +906,14 @@ type ApplicationSubmitted struct {
 	RememberMs    int64                  `protobuf:"varint,11,opt,name=remember_ms,json=rememberMs,proto3" json:"remember_ms,omitempty"`
 	Inputs        []*InputStream         `protobuf:"bytes,12,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	NowMs         int64                  `protobuf:"varint,13,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	States        []*StateStream         `protobuf:"bytes,14,rep,name=states,proto3" json:"states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApplicationSubmitted) Reset() {
 	*x = ApplicationSubmitted{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[9]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +925,7 @@ func (x *ApplicationSubmitted) String() string {
 func (*ApplicationSubmitted) ProtoMessage() {}
 
 func (x *ApplicationSubmitted) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[9]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +938,7 @@ func (x *ApplicationSubmitted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationSubmitted.ProtoReflect.Descriptor instead.
 func (*ApplicationSubmitted) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{9}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApplicationSubmitted) GetRequestId() string {
@@ -782,6 +1032,13 @@ func (x *ApplicationSubmitted) GetNowMs() int64 {
 	return 0
 }
 
+func (x *ApplicationSubmitted) GetStates() []*StateStream {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
 type ApplicationStopped struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -793,7 +1050,7 @@ type ApplicationStopped struct {
 
 func (x *ApplicationStopped) Reset() {
 	*x = ApplicationStopped{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[10]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +1062,7 @@ func (x *ApplicationStopped) String() string {
 func (*ApplicationStopped) ProtoMessage() {}
 
 func (x *ApplicationStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[10]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +1075,7 @@ func (x *ApplicationStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationStopped.ProtoReflect.Descriptor instead.
 func (*ApplicationStopped) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{10}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ApplicationStopped) GetApp() uint64 {
@@ -852,7 +1109,7 @@ type ApplicationEnded struct {
 
 func (x *ApplicationEnded) Reset() {
 	*x = ApplicationEnded{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[11]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +1121,7 @@ func (x *ApplicationEnded) String() string {
 func (*ApplicationEnded) ProtoMessage() {}
 
 func (x *ApplicationEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[11]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +1134,7 @@ func (x *ApplicationEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationEnded.ProtoReflect.Descriptor instead.
 func (*ApplicationEnded) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{11}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ApplicationEnded) GetApp() uint64 {
@@ -906,7 +1163,7 @@ type ApplicationResumed struct {
 
 func (x *ApplicationResumed) Reset() {
 	*x = ApplicationResumed{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[12]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1175,7 @@ func (x *ApplicationResumed) String() string {
 func (*ApplicationResumed) ProtoMessage() {}
 
 func (x *ApplicationResumed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[12]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1188,7 @@ func (x *ApplicationResumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationResumed.ProtoReflect.Descriptor instead.
 func (*ApplicationResumed) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{12}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ApplicationResumed) GetApp() uint64 {
@@ -975,7 +1232,7 @@ type ReceiverScheduled struct {
 
 func (x *ReceiverScheduled) Reset() {
 	*x = ReceiverScheduled{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[13]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1244,7 @@ func (x *ReceiverScheduled) String() string {
 func (*ReceiverScheduled) ProtoMessage() {}
 
 func (x *ReceiverScheduled) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[13]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1257,7 @@ func (x *ReceiverScheduled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverScheduled.ProtoReflect.Descriptor instead.
 func (*ReceiverScheduled) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{13}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReceiverScheduled) GetApp() uint64 {
@@ -1051,7 +1308,7 @@ type ReceiverRegistered struct {
 
 func (x *ReceiverRegistered) Reset() {
 	*x = ReceiverRegistered{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[14]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1320,7 @@ func (x *ReceiverRegistered) String() string {
 func (*ReceiverRegistered) ProtoMessage() {}
 
 func (x *ReceiverRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[14]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1333,7 @@ func (x *ReceiverRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverRegistered.ProtoReflect.Descriptor instead.
 func (*ReceiverRegistered) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{14}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReceiverRegistered) GetApp() uint64 {
@@ -1128,7 +1385,7 @@ type ReceiverDeregistered struct {
 
 func (x *ReceiverDeregistered) Reset() {
 	*x = ReceiverDeregistered{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[15]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1397,7 @@ func (x *ReceiverDeregistered) String() string {
 func (*ReceiverDeregistered) ProtoMessage() {}
 
 func (x *ReceiverDeregistered) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[15]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1410,7 @@ func (x *ReceiverDeregistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverDeregistered.ProtoReflect.Descriptor instead.
 func (*ReceiverDeregistered) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{15}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReceiverDeregistered) GetApp() uint64 {
@@ -1211,7 +1468,7 @@ type ReceiverFailed struct {
 
 func (x *ReceiverFailed) Reset() {
 	*x = ReceiverFailed{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[16]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1480,7 @@ func (x *ReceiverFailed) String() string {
 func (*ReceiverFailed) ProtoMessage() {}
 
 func (x *ReceiverFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[16]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1493,7 @@ func (x *ReceiverFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverFailed.ProtoReflect.Descriptor instead.
 func (*ReceiverFailed) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{16}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReceiverFailed) GetApp() uint64 {
@@ -1285,7 +1542,7 @@ type BlocksAdded struct {
 
 func (x *BlocksAdded) Reset() {
 	*x = BlocksAdded{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[17]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1554,7 @@ func (x *BlocksAdded) String() string {
 func (*BlocksAdded) ProtoMessage() {}
 
 func (x *BlocksAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[17]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1567,7 @@ func (x *BlocksAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksAdded.ProtoReflect.Descriptor instead.
 func (*BlocksAdded) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{17}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BlocksAdded) GetSession() uint64 {
@@ -1348,7 +1605,7 @@ type AddedBlock struct {
 
 func (x *AddedBlock) Reset() {
 	*x = AddedBlock{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[18]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1617,7 @@ func (x *AddedBlock) String() string {
 func (*AddedBlock) ProtoMessage() {}
 
 func (x *AddedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[18]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1630,7 @@ func (x *AddedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddedBlock.ProtoReflect.Descriptor instead.
 func (*AddedBlock) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{18}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AddedBlock) GetId() *BlockID {
@@ -1425,13 +1682,15 @@ type BlocksAllocated struct {
 	To            int64                  `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
 	Last          bool                   `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
 	NowMs         int64                  `protobuf:"varint,5,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	Direct        []*StreamPlan          `protobuf:"bytes,6,rep,name=direct,proto3" json:"direct,omitempty"`
+	Unplanned     string                 `protobuf:"bytes,7,opt,name=unplanned,proto3" json:"unplanned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BlocksAllocated) Reset() {
 	*x = BlocksAllocated{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[19]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1702,7 @@ func (x *BlocksAllocated) String() string {
 func (*BlocksAllocated) ProtoMessage() {}
 
 func (x *BlocksAllocated) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[19]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1715,7 @@ func (x *BlocksAllocated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksAllocated.ProtoReflect.Descriptor instead.
 func (*BlocksAllocated) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{19}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BlocksAllocated) GetApp() uint64 {
@@ -1494,6 +1753,20 @@ func (x *BlocksAllocated) GetNowMs() int64 {
 	return 0
 }
 
+func (x *BlocksAllocated) GetDirect() []*StreamPlan {
+	if x != nil {
+		return x.Direct
+	}
+	return nil
+}
+
+func (x *BlocksAllocated) GetUnplanned() string {
+	if x != nil {
+		return x.Unplanned
+	}
+	return ""
+}
+
 type CoordinatorAssigned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -1506,7 +1779,7 @@ type CoordinatorAssigned struct {
 
 func (x *CoordinatorAssigned) Reset() {
 	*x = CoordinatorAssigned{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[20]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +1791,7 @@ func (x *CoordinatorAssigned) String() string {
 func (*CoordinatorAssigned) ProtoMessage() {}
 
 func (x *CoordinatorAssigned) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[20]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +1804,7 @@ func (x *CoordinatorAssigned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoordinatorAssigned.ProtoReflect.Descriptor instead.
 func (*CoordinatorAssigned) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{20}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CoordinatorAssigned) GetApp() uint64 {
@@ -1573,13 +1846,14 @@ type BatchCompleted struct {
 	Tries         int64                  `protobuf:"varint,7,opt,name=tries,proto3" json:"tries,omitempty"`
 	Lost          int64                  `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
 	NowMs         int64                  `protobuf:"varint,9,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	LostBlocks    []*BlockID             `protobuf:"bytes,10,rep,name=lost_blocks,json=lostBlocks,proto3" json:"lost_blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchCompleted) Reset() {
 	*x = BatchCompleted{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[21]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1865,7 @@ func (x *BatchCompleted) String() string {
 func (*BatchCompleted) ProtoMessage() {}
 
 func (x *BatchCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[21]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1878,7 @@ func (x *BatchCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchCompleted.ProtoReflect.Descriptor instead.
 func (*BatchCompleted) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{21}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BatchCompleted) GetApp() uint64 {
@@ -1670,6 +1944,13 @@ func (x *BatchCompleted) GetNowMs() int64 {
 	return 0
 }
 
+func (x *BatchCompleted) GetLostBlocks() []*BlockID {
+	if x != nil {
+		return x.LostBlocks
+	}
+	return nil
+}
+
 type BatchFailed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -1687,7 +1968,7 @@ type BatchFailed struct {
 
 func (x *BatchFailed) Reset() {
 	*x = BatchFailed{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[22]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1980,7 @@ func (x *BatchFailed) String() string {
 func (*BatchFailed) ProtoMessage() {}
 
 func (x *BatchFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[22]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1993,7 @@ func (x *BatchFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchFailed.ProtoReflect.Descriptor instead.
 func (*BatchFailed) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{22}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BatchFailed) GetApp() uint64 {
@@ -1788,7 +2069,7 @@ type BatchesCleaned struct {
 
 func (x *BatchesCleaned) Reset() {
 	*x = BatchesCleaned{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[23]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +2081,7 @@ func (x *BatchesCleaned) String() string {
 func (*BatchesCleaned) ProtoMessage() {}
 
 func (x *BatchesCleaned) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[23]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +2094,7 @@ func (x *BatchesCleaned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchesCleaned.ProtoReflect.Descriptor instead.
 func (*BatchesCleaned) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{23}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BatchesCleaned) GetApp() uint64 {
@@ -1830,6 +2111,250 @@ func (x *BatchesCleaned) GetUpTo() int64 {
 	return 0
 }
 
+type StateCheckpointed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Office        uint64                 `protobuf:"varint,2,opt,name=office,proto3" json:"office,omitempty"`
+	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	Attempt       uint64                 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Full          bool                   `protobuf:"varint,5,opt,name=full,proto3" json:"full,omitempty"`
+	Since         int64                  `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`
+	Pieces        []*CheckpointPiece     `protobuf:"bytes,7,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	NowMs         int64                  `protobuf:"varint,8,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateCheckpointed) Reset() {
+	*x = StateCheckpointed{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateCheckpointed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateCheckpointed) ProtoMessage() {}
+
+func (x *StateCheckpointed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateCheckpointed.ProtoReflect.Descriptor instead.
+func (*StateCheckpointed) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *StateCheckpointed) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *StateCheckpointed) GetOffice() uint64 {
+	if x != nil {
+		return x.Office
+	}
+	return 0
+}
+
+func (x *StateCheckpointed) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *StateCheckpointed) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StateCheckpointed) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *StateCheckpointed) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *StateCheckpointed) GetPieces() []*CheckpointPiece {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
+func (x *StateCheckpointed) GetNowMs() int64 {
+	if x != nil {
+		return x.NowMs
+	}
+	return 0
+}
+
+type CheckpointPiece struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            *BlockID               `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Stream        int32                  `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Part          int64                  `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
+	Rows          int64                  `protobuf:"varint,4,opt,name=rows,proto3" json:"rows,omitempty"`
+	Bytes         int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Crc           uint32                 `protobuf:"fixed32,6,opt,name=crc,proto3" json:"crc,omitempty"`
+	Stores        []string               `protobuf:"bytes,7,rep,name=stores,proto3" json:"stores,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointPiece) Reset() {
+	*x = CheckpointPiece{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointPiece) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointPiece) ProtoMessage() {}
+
+func (x *CheckpointPiece) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointPiece.ProtoReflect.Descriptor instead.
+func (*CheckpointPiece) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *CheckpointPiece) GetId() *BlockID {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *CheckpointPiece) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *CheckpointPiece) GetPart() int64 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *CheckpointPiece) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *CheckpointPiece) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *CheckpointPiece) GetCrc() uint32 {
+	if x != nil {
+		return x.Crc
+	}
+	return 0
+}
+
+func (x *CheckpointPiece) GetStores() []string {
+	if x != nil {
+		return x.Stores
+	}
+	return nil
+}
+
+type BlocksCopied struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Blocks        []*BlockID             `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlocksCopied) Reset() {
+	*x = BlocksCopied{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlocksCopied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlocksCopied) ProtoMessage() {}
+
+func (x *BlocksCopied) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlocksCopied.ProtoReflect.Descriptor instead.
+func (*BlocksCopied) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *BlocksCopied) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *BlocksCopied) GetBlocks() []*BlockID {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
 // SnapshotHeader opens a snapshot. records counts all records that follow.
 type SnapshotHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1841,7 +2366,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[24]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +2378,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[24]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +2391,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{24}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SnapshotHeader) GetIndex() uint64 {
@@ -1899,7 +2424,7 @@ type MetaRecord struct {
 
 func (x *MetaRecord) Reset() {
 	*x = MetaRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[25]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +2436,7 @@ func (x *MetaRecord) String() string {
 func (*MetaRecord) ProtoMessage() {}
 
 func (x *MetaRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[25]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2449,7 @@ func (x *MetaRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetaRecord.ProtoReflect.Descriptor instead.
 func (*MetaRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{25}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MetaRecord) GetIndex() uint64 {
@@ -1995,7 +2520,7 @@ type StoreRecord struct {
 
 func (x *StoreRecord) Reset() {
 	*x = StoreRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[26]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2532,7 @@ func (x *StoreRecord) String() string {
 func (*StoreRecord) ProtoMessage() {}
 
 func (x *StoreRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[26]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2545,7 @@ func (x *StoreRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreRecord.ProtoReflect.Descriptor instead.
 func (*StoreRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{26}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StoreRecord) GetStore() string {
@@ -2067,7 +2592,7 @@ type SessionRecord struct {
 
 func (x *SessionRecord) Reset() {
 	*x = SessionRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[27]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2604,7 @@ func (x *SessionRecord) String() string {
 func (*SessionRecord) ProtoMessage() {}
 
 func (x *SessionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[27]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2617,7 @@ func (x *SessionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRecord.ProtoReflect.Descriptor instead.
 func (*SessionRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{27}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SessionRecord) GetId() uint64 {
@@ -2171,7 +2696,7 @@ type ReceiverRecord struct {
 
 func (x *ReceiverRecord) Reset() {
 	*x = ReceiverRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[28]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2183,7 +2708,7 @@ func (x *ReceiverRecord) String() string {
 func (*ReceiverRecord) ProtoMessage() {}
 
 func (x *ReceiverRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[28]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2196,7 +2721,7 @@ func (x *ReceiverRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverRecord.ProtoReflect.Descriptor instead.
 func (*ReceiverRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{28}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReceiverRecord) GetApp() uint64 {
@@ -2325,13 +2850,15 @@ type AppRecord struct {
 	PrevResumed    uint64                 `protobuf:"varint,38,opt,name=prev_resumed,json=prevResumed,proto3" json:"prev_resumed,omitempty"`
 	ResumedLoss    bool                   `protobuf:"varint,39,opt,name=resumed_loss,json=resumedLoss,proto3" json:"resumed_loss,omitempty"`
 	AtOnce         bool                   `protobuf:"varint,40,opt,name=at_once,json=atOnce,proto3" json:"at_once,omitempty"`
+	States         []*StateStream         `protobuf:"bytes,41,rep,name=states,proto3" json:"states,omitempty"`
+	Planned        uint64                 `protobuf:"varint,42,opt,name=planned,proto3" json:"planned,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AppRecord) Reset() {
 	*x = AppRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[29]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2870,7 @@ func (x *AppRecord) String() string {
 func (*AppRecord) ProtoMessage() {}
 
 func (x *AppRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[29]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2883,7 @@ func (x *AppRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppRecord.ProtoReflect.Descriptor instead.
 func (*AppRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{29}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AppRecord) GetId() uint64 {
@@ -2639,6 +3166,20 @@ func (x *AppRecord) GetAtOnce() bool {
 	return false
 }
 
+func (x *AppRecord) GetStates() []*StateStream {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *AppRecord) GetPlanned() uint64 {
+	if x != nil {
+		return x.Planned
+	}
+	return 0
+}
+
 type BatchRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -2663,7 +3204,7 @@ type BatchRecord struct {
 
 func (x *BatchRecord) Reset() {
 	*x = BatchRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[30]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +3216,7 @@ func (x *BatchRecord) String() string {
 func (*BatchRecord) ProtoMessage() {}
 
 func (x *BatchRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[30]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +3229,7 @@ func (x *BatchRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchRecord.ProtoReflect.Descriptor instead.
 func (*BatchRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{30}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BatchRecord) GetApp() uint64 {
@@ -2814,7 +3355,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[31]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +3367,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[31]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +3380,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{31}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RequestRecord) GetId() string {
@@ -2871,13 +3412,14 @@ type QueueRecord struct {
 	Live          int64                  `protobuf:"varint,4,opt,name=live,proto3" json:"live,omitempty"`
 	Records       int64                  `protobuf:"varint,5,opt,name=records,proto3" json:"records,omitempty"`
 	Bytes         int64                  `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	PlanBytes     int64                  `protobuf:"varint,7,opt,name=plan_bytes,json=planBytes,proto3" json:"plan_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QueueRecord) Reset() {
 	*x = QueueRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[32]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +3431,7 @@ func (x *QueueRecord) String() string {
 func (*QueueRecord) ProtoMessage() {}
 
 func (x *QueueRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[32]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +3444,7 @@ func (x *QueueRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueRecord.ProtoReflect.Descriptor instead.
 func (*QueueRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{32}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *QueueRecord) GetApp() uint64 {
@@ -2947,6 +3489,13 @@ func (x *QueueRecord) GetBytes() int64 {
 	return 0
 }
 
+func (x *QueueRecord) GetPlanBytes() int64 {
+	if x != nil {
+		return x.PlanBytes
+	}
+	return 0
+}
+
 type InstanceRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -2963,7 +3512,7 @@ type InstanceRecord struct {
 
 func (x *InstanceRecord) Reset() {
 	*x = InstanceRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[33]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2975,7 +3524,7 @@ func (x *InstanceRecord) String() string {
 func (*InstanceRecord) ProtoMessage() {}
 
 func (x *InstanceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[33]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2988,7 +3537,7 @@ func (x *InstanceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceRecord.ProtoReflect.Descriptor instead.
 func (*InstanceRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{33}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *InstanceRecord) GetApp() uint64 {
@@ -3059,7 +3608,7 @@ type SpanRecord struct {
 
 func (x *SpanRecord) Reset() {
 	*x = SpanRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[34]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3071,7 +3620,7 @@ func (x *SpanRecord) String() string {
 func (*SpanRecord) ProtoMessage() {}
 
 func (x *SpanRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[34]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3084,7 +3633,7 @@ func (x *SpanRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpanRecord.ProtoReflect.Descriptor instead.
 func (*SpanRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{34}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SpanRecord) GetApp() uint64 {
@@ -3125,13 +3674,14 @@ type BlockRecord struct {
 	Ranges        []*Range               `protobuf:"bytes,6,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	Seq           uint64                 `protobuf:"varint,7,opt,name=seq,proto3" json:"seq,omitempty"`
 	Index         uint64                 `protobuf:"varint,8,opt,name=index,proto3" json:"index,omitempty"`
+	Lost          bool                   `protobuf:"varint,9,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BlockRecord) Reset() {
 	*x = BlockRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[35]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3143,7 +3693,7 @@ func (x *BlockRecord) String() string {
 func (*BlockRecord) ProtoMessage() {}
 
 func (x *BlockRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[35]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3156,7 +3706,7 @@ func (x *BlockRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRecord.ProtoReflect.Descriptor instead.
 func (*BlockRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{35}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BlockRecord) GetId() *BlockID {
@@ -3215,6 +3765,13 @@ func (x *BlockRecord) GetIndex() uint64 {
 	return 0
 }
 
+func (x *BlockRecord) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
 type PositionRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -3228,7 +3785,7 @@ type PositionRecord struct {
 
 func (x *PositionRecord) Reset() {
 	*x = PositionRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[36]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3240,7 +3797,7 @@ func (x *PositionRecord) String() string {
 func (*PositionRecord) ProtoMessage() {}
 
 func (x *PositionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[36]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3253,7 +3810,7 @@ func (x *PositionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PositionRecord.ProtoReflect.Descriptor instead.
 func (*PositionRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{36}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PositionRecord) GetApp() uint64 {
@@ -3301,7 +3858,7 @@ type NamedRecord struct {
 
 func (x *NamedRecord) Reset() {
 	*x = NamedRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[37]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3313,7 +3870,7 @@ func (x *NamedRecord) String() string {
 func (*NamedRecord) ProtoMessage() {}
 
 func (x *NamedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[37]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3326,7 +3883,7 @@ func (x *NamedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedRecord.ProtoReflect.Descriptor instead.
 func (*NamedRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{37}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NamedRecord) GetSession() uint64 {
@@ -3341,6 +3898,426 @@ func (x *NamedRecord) GetBlock() *BlockID {
 		return x.Block
 	}
 	return nil
+}
+
+type PlanRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Stream        int32                  `protobuf:"varint,3,opt,name=stream,proto3" json:"stream,omitempty"`
+	Plan          *Plan                  `protobuf:"bytes,4,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRecord) Reset() {
+	*x = PlanRecord{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRecord) ProtoMessage() {}
+
+func (x *PlanRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRecord.ProtoReflect.Descriptor instead.
+func (*PlanRecord) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *PlanRecord) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *PlanRecord) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *PlanRecord) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *PlanRecord) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+type SourceRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Stream        int32                  `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Mark          []byte                 `protobuf:"bytes,3,opt,name=mark,proto3" json:"mark,omitempty"`
+	Newest        []byte                 `protobuf:"bytes,4,opt,name=newest,proto3" json:"newest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceRecord) Reset() {
+	*x = SourceRecord{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceRecord) ProtoMessage() {}
+
+func (x *SourceRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceRecord.ProtoReflect.Descriptor instead.
+func (*SourceRecord) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SourceRecord) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *SourceRecord) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *SourceRecord) GetMark() []byte {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+func (x *SourceRecord) GetNewest() []byte {
+	if x != nil {
+		return x.Newest
+	}
+	return nil
+}
+
+type CheckpointRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Attempt       uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Office        uint64                 `protobuf:"varint,4,opt,name=office,proto3" json:"office,omitempty"`
+	Index         uint64                 `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
+	Links         int64                  `protobuf:"varint,6,opt,name=links,proto3" json:"links,omitempty"`
+	Pieces        int64                  `protobuf:"varint,7,opt,name=pieces,proto3" json:"pieces,omitempty"`
+	FullBytes     int64                  `protobuf:"varint,8,opt,name=full_bytes,json=fullBytes,proto3" json:"full_bytes,omitempty"`
+	ChangeBytes   int64                  `protobuf:"varint,9,opt,name=change_bytes,json=changeBytes,proto3" json:"change_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointRecord) Reset() {
+	*x = CheckpointRecord{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointRecord) ProtoMessage() {}
+
+func (x *CheckpointRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointRecord.ProtoReflect.Descriptor instead.
+func (*CheckpointRecord) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *CheckpointRecord) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *CheckpointRecord) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *CheckpointRecord) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *CheckpointRecord) GetOffice() uint64 {
+	if x != nil {
+		return x.Office
+	}
+	return 0
+}
+
+func (x *CheckpointRecord) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *CheckpointRecord) GetLinks() int64 {
+	if x != nil {
+		return x.Links
+	}
+	return 0
+}
+
+func (x *CheckpointRecord) GetPieces() int64 {
+	if x != nil {
+		return x.Pieces
+	}
+	return 0
+}
+
+func (x *CheckpointRecord) GetFullBytes() int64 {
+	if x != nil {
+		return x.FullBytes
+	}
+	return 0
+}
+
+func (x *CheckpointRecord) GetChangeBytes() int64 {
+	if x != nil {
+		return x.ChangeBytes
+	}
+	return 0
+}
+
+type PieceRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            *BlockID               `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Link          int64                  `protobuf:"varint,2,opt,name=link,proto3" json:"link,omitempty"`
+	Stream        int32                  `protobuf:"varint,3,opt,name=stream,proto3" json:"stream,omitempty"`
+	Part          int64                  `protobuf:"varint,4,opt,name=part,proto3" json:"part,omitempty"`
+	Rows          int64                  `protobuf:"varint,5,opt,name=rows,proto3" json:"rows,omitempty"`
+	Bytes         int64                  `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Crc           uint32                 `protobuf:"fixed32,7,opt,name=crc,proto3" json:"crc,omitempty"`
+	Stores        []string               `protobuf:"bytes,8,rep,name=stores,proto3" json:"stores,omitempty"`
+	Index         uint64                 `protobuf:"varint,9,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PieceRecord) Reset() {
+	*x = PieceRecord{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PieceRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PieceRecord) ProtoMessage() {}
+
+func (x *PieceRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PieceRecord.ProtoReflect.Descriptor instead.
+func (*PieceRecord) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *PieceRecord) GetId() *BlockID {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *PieceRecord) GetLink() int64 {
+	if x != nil {
+		return x.Link
+	}
+	return 0
+}
+
+func (x *PieceRecord) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *PieceRecord) GetPart() int64 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *PieceRecord) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *PieceRecord) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PieceRecord) GetCrc() uint32 {
+	if x != nil {
+		return x.Crc
+	}
+	return 0
+}
+
+func (x *PieceRecord) GetStores() []string {
+	if x != nil {
+		return x.Stores
+	}
+	return nil
+}
+
+func (x *PieceRecord) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type OfficeRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Stream        int32                  `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Id            uint64                 `protobuf:"varint,3,opt,name=id,proto3" json:"id,omitempty"`
+	Last          uint64                 `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfficeRecord) Reset() {
+	*x = OfficeRecord{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfficeRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfficeRecord) ProtoMessage() {}
+
+func (x *OfficeRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfficeRecord.ProtoReflect.Descriptor instead.
+func (*OfficeRecord) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *OfficeRecord) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *OfficeRecord) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *OfficeRecord) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *OfficeRecord) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
 }
 
 var File_internal_ledgerpb_ledger_proto protoreflect.FileDescriptor
@@ -3361,13 +4338,33 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x05Range\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\fR\tpartition\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\x04R\x04last\"\x8f\x01\n" +
+	"\x04last\x18\x03 \x01(\x04R\x04last\"\xa3\x01\n" +
 	"\vInputStream\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\x05R\x06stream\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x1a\n" +
 	"\breceiver\x18\x03 \x01(\bR\breceiver\x12\x16\n" +
 	"\x06pushed\x18\x04 \x01(\bR\x06pushed\x12\x1c\n" +
-	"\tpreferred\x18\x05 \x01(\tR\tpreferred\"r\n" +
+	"\tpreferred\x18\x05 \x01(\tR\tpreferred\x12\x12\n" +
+	"\x04rate\x18\x06 \x01(\x03R\x04rate\"`\n" +
+	"\vStateStream\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\x05R\x06stream\x12\x19\n" +
+	"\bslide_ms\x18\x02 \x01(\x03R\aslideMs\x12\x1e\n" +
+	"\n" +
+	"partitions\x18\x03 \x01(\x03R\n" +
+	"partitions\"h\n" +
+	"\x04Plan\x124\n" +
+	"\x05parts\x18\x01 \x03(\v2\x1e.raftstream.ledger.v1.PlanPartR\x05parts\x12\x16\n" +
+	"\x06forget\x18\x02 \x03(\fR\x06forget\x12\x12\n" +
+	"\x04mark\x18\x03 \x01(\fR\x04mark\"\x83\x01\n" +
+	"\bPlanPart\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x18\n" +
+	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x123\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x1b.raftstream.ledger.v1.RangeR\x06ranges\"T\n" +
+	"\n" +
+	"StreamPlan\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\x05R\x06stream\x12.\n" +
+	"\x04plan\x18\x02 \x01(\v2\x1a.raftstream.ledger.v1.PlanR\x04plan\"r\n" +
 	"\x05Epoch\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x12\n" +
@@ -3394,7 +4391,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\x04R\asession\x125\n" +
 	"\x06blocks\x18\x02 \x03(\v2\x1d.raftstream.ledger.v1.BlockIDR\x06blocks\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\bR\x05first\x12\x12\n" +
-	"\x04last\x18\x04 \x01(\bR\x04last\"\x94\x03\n" +
+	"\x04last\x18\x04 \x01(\bR\x04last\"\xcf\x03\n" +
 	"\x14ApplicationSubmitted\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
@@ -3413,7 +4410,8 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\vremember_ms\x18\v \x01(\x03R\n" +
 	"rememberMs\x129\n" +
 	"\x06inputs\x18\f \x03(\v2!.raftstream.ledger.v1.InputStreamR\x06inputs\x12\x15\n" +
-	"\x06now_ms\x18\r \x01(\x03R\x05nowMs\"O\n" +
+	"\x06now_ms\x18\r \x01(\x03R\x05nowMs\x129\n" +
+	"\x06states\x18\x0e \x03(\v2!.raftstream.ledger.v1.StateStreamR\x06states\"O\n" +
 	"\x12ApplicationStopped\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x10\n" +
 	"\x03now\x18\x02 \x01(\bR\x03now\x12\x15\n" +
@@ -3463,18 +4461,20 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x10\n" +
 	"\x03crc\x18\x04 \x01(\aR\x03crc\x12\x16\n" +
 	"\x06stores\x18\x05 \x03(\tR\x06stores\x123\n" +
-	"\x06ranges\x18\x06 \x03(\v2\x1b.raftstream.ledger.v1.RangeR\x06ranges\"r\n" +
+	"\x06ranges\x18\x06 \x03(\v2\x1b.raftstream.ledger.v1.RangeR\x06ranges\"\xca\x01\n" +
 	"\x0fBlocksAllocated\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x03R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x03R\x02to\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12\x15\n" +
-	"\x06now_ms\x18\x05 \x01(\x03R\x05nowMs\"l\n" +
+	"\x06now_ms\x18\x05 \x01(\x03R\x05nowMs\x128\n" +
+	"\x06direct\x18\x06 \x03(\v2 .raftstream.ledger.v1.StreamPlanR\x06direct\x12\x1c\n" +
+	"\tunplanned\x18\a \x01(\tR\tunplanned\"l\n" +
 	"\x13CoordinatorAssigned\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x12\n" +
 	"\x04prev\x18\x03 \x01(\x04R\x04prev\x12\x15\n" +
-	"\x06now_ms\x18\x04 \x01(\x03R\x05nowMs\"\xe3\x01\n" +
+	"\x06now_ms\x18\x04 \x01(\x03R\x05nowMs\"\xa3\x02\n" +
 	"\x0eBatchCompleted\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x16\n" +
@@ -3485,7 +4485,10 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\bended_ms\x18\x06 \x01(\x03R\aendedMs\x12\x14\n" +
 	"\x05tries\x18\a \x01(\x03R\x05tries\x12\x12\n" +
 	"\x04lost\x18\b \x01(\x03R\x04lost\x12\x15\n" +
-	"\x06now_ms\x18\t \x01(\x03R\x05nowMs\"\xe2\x01\n" +
+	"\x06now_ms\x18\t \x01(\x03R\x05nowMs\x12>\n" +
+	"\vlost_blocks\x18\n" +
+	" \x03(\v2\x1d.raftstream.ledger.v1.BlockIDR\n" +
+	"lostBlocks\"\xe2\x01\n" +
 	"\vBatchFailed\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x16\n" +
@@ -3499,7 +4502,27 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x06now_ms\x18\t \x01(\x03R\x05nowMs\"7\n" +
 	"\x0eBatchesCleaned\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x13\n" +
-	"\x05up_to\x18\x02 \x01(\x03R\x04upTo\"@\n" +
+	"\x05up_to\x18\x02 \x01(\x03R\x04upTo\"\xeb\x01\n" +
+	"\x11StateCheckpointed\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
+	"\x06office\x18\x02 \x01(\x04R\x06office\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\x04R\aattempt\x12\x12\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\x12\x14\n" +
+	"\x05since\x18\x06 \x01(\x03R\x05since\x12=\n" +
+	"\x06pieces\x18\a \x03(\v2%.raftstream.ledger.v1.CheckpointPieceR\x06pieces\x12\x15\n" +
+	"\x06now_ms\x18\b \x01(\x03R\x05nowMs\"\xc0\x01\n" +
+	"\x0fCheckpointPiece\x12-\n" +
+	"\x02id\x18\x01 \x01(\v2\x1d.raftstream.ledger.v1.BlockIDR\x02id\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\x05R\x06stream\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\x03R\x04part\x12\x12\n" +
+	"\x04rows\x18\x04 \x01(\x03R\x04rows\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x10\n" +
+	"\x03crc\x18\x06 \x01(\aR\x03crc\x12\x16\n" +
+	"\x06stores\x18\a \x03(\tR\x06stores\"_\n" +
+	"\fBlocksCopied\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x125\n" +
+	"\x06blocks\x18\x02 \x03(\v2\x1d.raftstream.ledger.v1.BlockIDR\x06blocks\"@\n" +
 	"\x0eSnapshotHeader\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\"\xbd\x01\n" +
@@ -3545,7 +4568,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"last_error\x18\n" +
 	" \x01(\tR\tlastError\x12\x19\n" +
 	"\berror_ms\x18\v \x01(\x03R\aerrorMs\x12\x16\n" +
-	"\x06errors\x18\f \x01(\x03R\x06errors\"\x9e\t\n" +
+	"\x06errors\x18\f \x01(\x03R\x06errors\"\xf3\t\n" +
 	"\tAppRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3595,7 +4618,9 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x06broken\x18% \x01(\bR\x06broken\x12!\n" +
 	"\fprev_resumed\x18& \x01(\x04R\vprevResumed\x12!\n" +
 	"\fresumed_loss\x18' \x01(\bR\vresumedLoss\x12\x17\n" +
-	"\aat_once\x18( \x01(\bR\x06atOnce\"\x9d\x03\n" +
+	"\aat_once\x18( \x01(\bR\x06atOnce\x129\n" +
+	"\x06states\x18) \x03(\v2!.raftstream.ledger.v1.StateStreamR\x06states\x12\x18\n" +
+	"\aplanned\x18* \x01(\x04R\aplanned\"\x9d\x03\n" +
 	"\vBatchRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x14\n" +
@@ -3618,14 +4643,16 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\rRequestRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\x04R\x03app\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\x97\x01\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\xb6\x01\n" +
 	"\vQueueRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x14\n" +
 	"\x05added\x18\x02 \x01(\x04R\x05added\x12\x1c\n" +
 	"\tallocated\x18\x03 \x01(\x04R\tallocated\x12\x12\n" +
 	"\x04live\x18\x04 \x01(\x03R\x04live\x12\x18\n" +
 	"\arecords\x18\x05 \x01(\x03R\arecords\x12\x14\n" +
-	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\"\xca\x01\n" +
+	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\x12\x1d\n" +
+	"\n" +
+	"plan_bytes\x18\a \x01(\x03R\tplanBytes\"\xca\x01\n" +
 	"\x0eInstanceRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\x05R\x06stream\x12\x0e\n" +
@@ -3642,7 +4669,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x12\n" +
-	"\x04last\x18\x04 \x01(\x04R\x04last\"\xf3\x01\n" +
+	"\x04last\x18\x04 \x01(\x04R\x04last\"\x87\x02\n" +
 	"\vBlockRecord\x12-\n" +
 	"\x02id\x18\x01 \x01(\v2\x1d.raftstream.ledger.v1.BlockIDR\x02id\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x14\n" +
@@ -3651,7 +4678,8 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x06stores\x18\x05 \x03(\tR\x06stores\x123\n" +
 	"\x06ranges\x18\x06 \x03(\v2\x1b.raftstream.ledger.v1.RangeR\x06ranges\x12\x10\n" +
 	"\x03seq\x18\a \x01(\x04R\x03seq\x12\x14\n" +
-	"\x05index\x18\b \x01(\x04R\x05index\"\x85\x01\n" +
+	"\x05index\x18\b \x01(\x04R\x05index\x12\x12\n" +
+	"\x04lost\x18\t \x01(\bR\x04lost\"\x85\x01\n" +
 	"\x0ePositionRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\x05R\x06stream\x12\x1c\n" +
@@ -3660,7 +4688,44 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\aused_ms\x18\x05 \x01(\x03R\x06usedMs\"\\\n" +
 	"\vNamedRecord\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x123\n" +
-	"\x05block\x18\x02 \x01(\v2\x1d.raftstream.ledger.v1.BlockIDR\x05blockB4Z2github.com/raftstream/raftstream/internal/ledgerpbb\x06proto3"
+	"\x05block\x18\x02 \x01(\v2\x1d.raftstream.ledger.v1.BlockIDR\x05block\"z\n" +
+	"\n" +
+	"PlanRecord\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x16\n" +
+	"\x06stream\x18\x03 \x01(\x05R\x06stream\x12.\n" +
+	"\x04plan\x18\x04 \x01(\v2\x1a.raftstream.ledger.v1.PlanR\x04plan\"d\n" +
+	"\fSourceRecord\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\x05R\x06stream\x12\x12\n" +
+	"\x04mark\x18\x03 \x01(\fR\x04mark\x12\x16\n" +
+	"\x06newest\x18\x04 \x01(\fR\x06newest\"\xf0\x01\n" +
+	"\x10CheckpointRecord\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06office\x18\x04 \x01(\x04R\x06office\x12\x14\n" +
+	"\x05index\x18\x05 \x01(\x04R\x05index\x12\x14\n" +
+	"\x05links\x18\x06 \x01(\x03R\x05links\x12\x16\n" +
+	"\x06pieces\x18\a \x01(\x03R\x06pieces\x12\x1d\n" +
+	"\n" +
+	"full_bytes\x18\b \x01(\x03R\tfullBytes\x12!\n" +
+	"\fchange_bytes\x18\t \x01(\x03R\vchangeBytes\"\xe6\x01\n" +
+	"\vPieceRecord\x12-\n" +
+	"\x02id\x18\x01 \x01(\v2\x1d.raftstream.ledger.v1.BlockIDR\x02id\x12\x12\n" +
+	"\x04link\x18\x02 \x01(\x03R\x04link\x12\x16\n" +
+	"\x06stream\x18\x03 \x01(\x05R\x06stream\x12\x12\n" +
+	"\x04part\x18\x04 \x01(\x03R\x04part\x12\x12\n" +
+	"\x04rows\x18\x05 \x01(\x03R\x04rows\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\x12\x10\n" +
+	"\x03crc\x18\a \x01(\aR\x03crc\x12\x16\n" +
+	"\x06stores\x18\b \x03(\tR\x06stores\x12\x14\n" +
+	"\x05index\x18\t \x01(\x04R\x05index\"\\\n" +
+	"\fOfficeRecord\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\x05R\x06stream\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\x04R\x04lastB4Z2github.com/raftstream/raftstream/internal/ledgerpbb\x06proto3"
 
 var (
 	file_internal_ledgerpb_ledger_proto_rawDescOnce sync.Once
@@ -3674,62 +4739,86 @@ func file_internal_ledgerpb_ledger_proto_rawDescGZIP() []byte {
 	return file_internal_ledgerpb_ledger_proto_rawDescData
 }
 
-var file_internal_ledgerpb_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_internal_ledgerpb_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_internal_ledgerpb_ledger_proto_goTypes = []any{
 	(*Envelope)(nil),             // 0: raftstream.ledger.v1.Envelope
 	(*BlockID)(nil),              // 1: raftstream.ledger.v1.BlockID
 	(*Range)(nil),                // 2: raftstream.ledger.v1.Range
 	(*InputStream)(nil),          // 3: raftstream.ledger.v1.InputStream
-	(*Epoch)(nil),                // 4: raftstream.ledger.v1.Epoch
-	(*ClusterNamed)(nil),         // 5: raftstream.ledger.v1.ClusterNamed
-	(*SessionOpened)(nil),        // 6: raftstream.ledger.v1.SessionOpened
-	(*SessionClosed)(nil),        // 7: raftstream.ledger.v1.SessionClosed
-	(*InventoryReported)(nil),    // 8: raftstream.ledger.v1.InventoryReported
-	(*ApplicationSubmitted)(nil), // 9: raftstream.ledger.v1.ApplicationSubmitted
-	(*ApplicationStopped)(nil),   // 10: raftstream.ledger.v1.ApplicationStopped
-	(*ApplicationEnded)(nil),     // 11: raftstream.ledger.v1.ApplicationEnded
-	(*ApplicationResumed)(nil),   // 12: raftstream.ledger.v1.ApplicationResumed
-	(*ReceiverScheduled)(nil),    // 13: raftstream.ledger.v1.ReceiverScheduled
-	(*ReceiverRegistered)(nil),   // 14: raftstream.ledger.v1.ReceiverRegistered
-	(*ReceiverDeregistered)(nil), // 15: raftstream.ledger.v1.ReceiverDeregistered
-	(*ReceiverFailed)(nil),       // 16: raftstream.ledger.v1.ReceiverFailed
-	(*BlocksAdded)(nil),          // 17: raftstream.ledger.v1.BlocksAdded
-	(*AddedBlock)(nil),           // 18: raftstream.ledger.v1.AddedBlock
-	(*BlocksAllocated)(nil),      // 19: raftstream.ledger.v1.BlocksAllocated
-	(*CoordinatorAssigned)(nil),  // 20: raftstream.ledger.v1.CoordinatorAssigned
-	(*BatchCompleted)(nil),       // 21: raftstream.ledger.v1.BatchCompleted
-	(*BatchFailed)(nil),          // 22: raftstream.ledger.v1.BatchFailed
-	(*BatchesCleaned)(nil),       // 23: raftstream.ledger.v1.BatchesCleaned
-	(*SnapshotHeader)(nil),       // 24: raftstream.ledger.v1.SnapshotHeader
-	(*MetaRecord)(nil),           // 25: raftstream.ledger.v1.MetaRecord
-	(*StoreRecord)(nil),          // 26: raftstream.ledger.v1.StoreRecord
-	(*SessionRecord)(nil),        // 27: raftstream.ledger.v1.SessionRecord
-	(*ReceiverRecord)(nil),       // 28: raftstream.ledger.v1.ReceiverRecord
-	(*AppRecord)(nil),            // 29: raftstream.ledger.v1.AppRecord
-	(*BatchRecord)(nil),          // 30: raftstream.ledger.v1.BatchRecord
-	(*RequestRecord)(nil),        // 31: raftstream.ledger.v1.RequestRecord
-	(*QueueRecord)(nil),          // 32: raftstream.ledger.v1.QueueRecord
-	(*InstanceRecord)(nil),       // 33: raftstream.ledger.v1.InstanceRecord
-	(*SpanRecord)(nil),           // 34: raftstream.ledger.v1.SpanRecord
-	(*BlockRecord)(nil),          // 35: raftstream.ledger.v1.BlockRecord
-	(*PositionRecord)(nil),       // 36: raftstream.ledger.v1.PositionRecord
-	(*NamedRecord)(nil),          // 37: raftstream.ledger.v1.NamedRecord
+	(*StateStream)(nil),          // 4: raftstream.ledger.v1.StateStream
+	(*Plan)(nil),                 // 5: raftstream.ledger.v1.Plan
+	(*PlanPart)(nil),             // 6: raftstream.ledger.v1.PlanPart
+	(*StreamPlan)(nil),           // 7: raftstream.ledger.v1.StreamPlan
+	(*Epoch)(nil),                // 8: raftstream.ledger.v1.Epoch
+	(*ClusterNamed)(nil),         // 9: raftstream.ledger.v1.ClusterNamed
+	(*SessionOpened)(nil),        // 10: raftstream.ledger.v1.SessionOpened
+	(*SessionClosed)(nil),        // 11: raftstream.ledger.v1.SessionClosed
+	(*InventoryReported)(nil),    // 12: raftstream.ledger.v1.InventoryReported
+	(*ApplicationSubmitted)(nil), // 13: raftstream.ledger.v1.ApplicationSubmitted
+	(*ApplicationStopped)(nil),   // 14: raftstream.ledger.v1.ApplicationStopped
+	(*ApplicationEnded)(nil),     // 15: raftstream.ledger.v1.ApplicationEnded
+	(*ApplicationResumed)(nil),   // 16: raftstream.ledger.v1.ApplicationResumed
+	(*ReceiverScheduled)(nil),    // 17: raftstream.ledger.v1.ReceiverScheduled
+	(*ReceiverRegistered)(nil),   // 18: raftstream.ledger.v1.ReceiverRegistered
+	(*ReceiverDeregistered)(nil), // 19: raftstream.ledger.v1.ReceiverDeregistered
+	(*ReceiverFailed)(nil),       // 20: raftstream.ledger.v1.ReceiverFailed
+	(*BlocksAdded)(nil),          // 21: raftstream.ledger.v1.BlocksAdded
+	(*AddedBlock)(nil),           // 22: raftstream.ledger.v1.AddedBlock
+	(*BlocksAllocated)(nil),      // 23: raftstream.ledger.v1.BlocksAllocated
+	(*CoordinatorAssigned)(nil),  // 24: raftstream.ledger.v1.CoordinatorAssigned
+	(*BatchCompleted)(nil),       // 25: raftstream.ledger.v1.BatchCompleted
+	(*BatchFailed)(nil),          // 26: raftstream.ledger.v1.BatchFailed
+	(*BatchesCleaned)(nil),       // 27: raftstream.ledger.v1.BatchesCleaned
+	(*StateCheckpointed)(nil),    // 28: raftstream.ledger.v1.StateCheckpointed
+	(*CheckpointPiece)(nil),      // 29: raftstream.ledger.v1.CheckpointPiece
+	(*BlocksCopied)(nil),         // 30: raftstream.ledger.v1.BlocksCopied
+	(*SnapshotHeader)(nil),       // 31: raftstream.ledger.v1.SnapshotHeader
+	(*MetaRecord)(nil),           // 32: raftstream.ledger.v1.MetaRecord
+	(*StoreRecord)(nil),          // 33: raftstream.ledger.v1.StoreRecord
+	(*SessionRecord)(nil),        // 34: raftstream.ledger.v1.SessionRecord
+	(*ReceiverRecord)(nil),       // 35: raftstream.ledger.v1.ReceiverRecord
+	(*AppRecord)(nil),            // 36: raftstream.ledger.v1.AppRecord
+	(*BatchRecord)(nil),          // 37: raftstream.ledger.v1.BatchRecord
+	(*RequestRecord)(nil),        // 38: raftstream.ledger.v1.RequestRecord
+	(*QueueRecord)(nil),          // 39: raftstream.ledger.v1.QueueRecord
+	(*InstanceRecord)(nil),       // 40: raftstream.ledger.v1.InstanceRecord
+	(*SpanRecord)(nil),           // 41: raftstream.ledger.v1.SpanRecord
+	(*BlockRecord)(nil),          // 42: raftstream.ledger.v1.BlockRecord
+	(*PositionRecord)(nil),       // 43: raftstream.ledger.v1.PositionRecord
+	(*NamedRecord)(nil),          // 44: raftstream.ledger.v1.NamedRecord
+	(*PlanRecord)(nil),           // 45: raftstream.ledger.v1.PlanRecord
+	(*SourceRecord)(nil),         // 46: raftstream.ledger.v1.SourceRecord
+	(*CheckpointRecord)(nil),     // 47: raftstream.ledger.v1.CheckpointRecord
+	(*PieceRecord)(nil),          // 48: raftstream.ledger.v1.PieceRecord
+	(*OfficeRecord)(nil),         // 49: raftstream.ledger.v1.OfficeRecord
 }
 var file_internal_ledgerpb_ledger_proto_depIdxs = []int32{
-	1,  // 0: raftstream.ledger.v1.InventoryReported.blocks:type_name -> raftstream.ledger.v1.BlockID
-	3,  // 1: raftstream.ledger.v1.ApplicationSubmitted.inputs:type_name -> raftstream.ledger.v1.InputStream
-	18, // 2: raftstream.ledger.v1.BlocksAdded.blocks:type_name -> raftstream.ledger.v1.AddedBlock
-	1,  // 3: raftstream.ledger.v1.AddedBlock.id:type_name -> raftstream.ledger.v1.BlockID
-	2,  // 4: raftstream.ledger.v1.AddedBlock.ranges:type_name -> raftstream.ledger.v1.Range
-	3,  // 5: raftstream.ledger.v1.AppRecord.inputs:type_name -> raftstream.ledger.v1.InputStream
-	1,  // 6: raftstream.ledger.v1.BlockRecord.id:type_name -> raftstream.ledger.v1.BlockID
-	2,  // 7: raftstream.ledger.v1.BlockRecord.ranges:type_name -> raftstream.ledger.v1.Range
-	1,  // 8: raftstream.ledger.v1.NamedRecord.block:type_name -> raftstream.ledger.v1.BlockID
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	6,  // 0: raftstream.ledger.v1.Plan.parts:type_name -> raftstream.ledger.v1.PlanPart
+	2,  // 1: raftstream.ledger.v1.PlanPart.ranges:type_name -> raftstream.ledger.v1.Range
+	5,  // 2: raftstream.ledger.v1.StreamPlan.plan:type_name -> raftstream.ledger.v1.Plan
+	1,  // 3: raftstream.ledger.v1.InventoryReported.blocks:type_name -> raftstream.ledger.v1.BlockID
+	3,  // 4: raftstream.ledger.v1.ApplicationSubmitted.inputs:type_name -> raftstream.ledger.v1.InputStream
+	4,  // 5: raftstream.ledger.v1.ApplicationSubmitted.states:type_name -> raftstream.ledger.v1.StateStream
+	22, // 6: raftstream.ledger.v1.BlocksAdded.blocks:type_name -> raftstream.ledger.v1.AddedBlock
+	1,  // 7: raftstream.ledger.v1.AddedBlock.id:type_name -> raftstream.ledger.v1.BlockID
+	2,  // 8: raftstream.ledger.v1.AddedBlock.ranges:type_name -> raftstream.ledger.v1.Range
+	7,  // 9: raftstream.ledger.v1.BlocksAllocated.direct:type_name -> raftstream.ledger.v1.StreamPlan
+	1,  // 10: raftstream.ledger.v1.BatchCompleted.lost_blocks:type_name -> raftstream.ledger.v1.BlockID
+	29, // 11: raftstream.ledger.v1.StateCheckpointed.pieces:type_name -> raftstream.ledger.v1.CheckpointPiece
+	1,  // 12: raftstream.ledger.v1.CheckpointPiece.id:type_name -> raftstream.ledger.v1.BlockID
+	1,  // 13: raftstream.ledger.v1.BlocksCopied.blocks:type_name -> raftstream.ledger.v1.BlockID
+	3,  // 14: raftstream.ledger.v1.AppRecord.inputs:type_name -> raftstream.ledger.v1.InputStream
+	4,  // 15: raftstream.ledger.v1.AppRecord.states:type_name -> raftstream.ledger.v1.StateStream
+	1,  // 16: raftstream.ledger.v1.BlockRecord.id:type_name -> raftstream.ledger.v1.BlockID
+	2,  // 17: raftstream.ledger.v1.BlockRecord.ranges:type_name -> raftstream.ledger.v1.Range
+	1,  // 18: raftstream.ledger.v1.NamedRecord.block:type_name -> raftstream.ledger.v1.BlockID
+	5,  // 19: raftstream.ledger.v1.PlanRecord.plan:type_name -> raftstream.ledger.v1.Plan
+	1,  // 20: raftstream.ledger.v1.PieceRecord.id:type_name -> raftstream.ledger.v1.BlockID
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_internal_ledgerpb_ledger_proto_init() }
@@ -3743,7 +4832,7 @@ func file_internal_ledgerpb_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_ledgerpb_ledger_proto_rawDesc), len(file_internal_ledgerpb_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,63 @@
+package blocktracker
+
+import (
+	"fmt"
+	"iter"
+
+	"github.com/raftstream/raftstream/internal/id"
+)
+
+// CheckLost says why blocks cannot be given up, nil if they can: a batch up to upTo has been allocated each of them.
+func (s *State) CheckLost(app id.App, upTo id.Time, lost []id.Block) error {
+	if len(lost) == 0 {
+		return nil
+	}
+	q, ok := s.queues.Get(app)
+	if !ok {
+		return fmt.Errorf("application %d has no blocks", app)
+	}
+	last := q.Allocated
+	s.spans.Ascend(&Span{App: app, Time: upTo + 1}, func(sp *Span) bool {
+		if sp.App == app {
+			last = sp.First - 1
+		}
+		return false
+	})
+	for _, n := range lost {
+		b, ok := s.Block(n)
+		if n.App != app || !ok || b.Seq > last {
+			return fmt.Errorf("lost block %v is not allocated to a batch up to %d", n, upTo)
+		}
+	}
+	return nil
+}
+
+// Lose gives blocks up that CheckLost let through: nobody reads them any more. They are cleaned with their batch.
+func (s *State) Lose(lost []id.Block) {
+	for _, n := range lost {
+		if b, ok := s.Block(n); ok && !b.Lost {
+			v := *b
+			v.Lost = true
+			s.putBlock(&v)
+		}
+	}
+}
+
+// Kept lists an application's blocks that may be read yet, in order of arrival, from the one after the place after: what
+// must have its copies (rule 5).
+func (s *State) Kept(app id.App, after uint64) iter.Seq[*Block] {
+	return func(yield func(*Block) bool) {
+		for b := range s.run(app, after+1, 1<<64-1) {
+			if !b.Lost && !yield(b) {
+				return
+			}
+		}
+	}
+}
+
+// SetStores notes which stores hold a block. An unknown one is passed over.
+func (s *State) SetStores(n id.Block, stores []id.Store) {
+	if b, ok := s.Block(n); ok {
+		s.restore(b, stores)
+	}
+}
