@@ -19,6 +19,10 @@ var (
 	ErrTooLarge = id.ErrTooLarge
 	// ErrClosed says that the node is closed.
 	ErrClosed = errors.New("raft node is closed")
+	// ErrNoVoter says that a server has no vote, so that it cannot lead.
+	ErrNoVoter = errors.New("it is no voter of this cluster")
+	// ErrSelf says that the leader was told to remove itself: it hands over first.
+	ErrSelf = errors.New("the leader cannot remove itself: hand leadership over first")
 	// ErrDamaged is what every DamageError is.
 	ErrDamaged = errors.New("damaged data")
 )

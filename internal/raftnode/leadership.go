@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -81,6 +82,29 @@ func (n *Node) Transfer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, TransferLimit)
 	defer cancel()
 	return n.await(ctx, "transfer leadership", n.raft.LeadershipTransfer)
+}
+
+// TransferTo hands the leadership to the voter named, as Transfer does; "" is the one that is most up to date.
+func (n *Node) TransferTo(ctx context.Context, server string) error {
+	if server == "" {
+		return n.Transfer(ctx)
+	}
+	if _, leader := n.leading(); !leader {
+		return n.notLeader()
+	}
+	if server == n.config.ID {
+		return nil
+	}
+	servers := n.Configuration()
+	i := slices.IndexFunc(servers, func(s Server) bool { return s.ID == server && s.Voter })
+	if i < 0 {
+		return fmt.Errorf("transfer leadership to %s: %w", server, ErrNoVoter)
+	}
+	ctx, cancel := context.WithTimeout(ctx, TransferLimit)
+	defer cancel()
+	return n.await(ctx, "transfer leadership to "+server, func() raft.Future {
+		return n.raft.LeadershipTransferToServer(raft.ServerID(server), raft.ServerAddress(servers[i].Addr))
+	})
 }
 
 // await waits for one of raft's answers, at most until ctx ends: what was asked for may still happen then. Raft answers

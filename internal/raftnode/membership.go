@@ -42,25 +42,22 @@ func (n *Node) configuration() ([]raft.Server, uint64) {
 	return f.Configuration().Servers, f.Index()
 }
 
-// AddVoter makes a server a voter, or changes the address of one. It returns when the change is committed.
-func (n *Node) AddVoter(ctx context.Context, server, addr string) error {
-	return n.await(ctx, "add voter "+server, func() raft.Future {
-		return n.raft.AddVoter(raft.ServerID(server), raft.ServerAddress(addr), 0, 0)
-	})
-}
-
-// AddNonvoter adds a server that gets all entries and does not vote. It returns when the change is committed.
-func (n *Node) AddNonvoter(ctx context.Context, server, addr string) error {
-	return n.await(ctx, "add non-voter "+server, func() raft.Future {
-		return n.raft.AddNonvoter(raft.ServerID(server), raft.ServerAddress(addr), 0, 0)
-	})
-}
-
-// RemoveServer removes a server. It returns when the change is committed.
+// RemoveServer removes a server; one that is not a member is no error. It returns when the change is committed. Changes are made one
+// at a time: one that was begun meanwhile fails it. The leader refuses to remove itself, because nobody would lead until
+// an election timeout is over. Whoever is removed while gossip sees it alive is added again by Membership: it must have been
+// stopped before.
 func (n *Node) RemoveServer(ctx context.Context, server string) error {
-	return n.await(ctx, "remove "+server, func() raft.Future {
-		return n.raft.RemoveServer(raft.ServerID(server), 0, 0)
-	})
+	if _, leader := n.leading(); !leader {
+		return n.notLeader()
+	}
+	if server == n.config.ID {
+		return fmt.Errorf("remove %s: %w", server, ErrSelf)
+	}
+	servers, index := n.configuration()
+	if !slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == server }) {
+		return nil
+	}
+	return n.await(ctx, "remove "+server, func() raft.Future { return n.raft.RemoveServer(raft.ServerID(server), index, 0) })
 }
 
 // Membership adds the drivers that gossip sees, while this node leads, until ctx ends: first as non-voters, then, when

@@ -30,6 +30,9 @@ type Node struct {
 	ledger    *ledger
 	raft      *raft.Raft
 
+	succession *succession
+	running    atomic.Bool // raft is set, and reads may ask it
+
 	notify     chan bool // raft's changes of leadership, drained by watch
 	leadership chan id.Leadership
 	barriered  atomic.Uint64 // highest term whose barrier has passed here
@@ -70,6 +73,7 @@ func Open(c Config) (*Node, error) {
 		inflight:   make(chan batch, InFlight),
 		reads:      make(chan *reading, c.QueueSize),
 		waiting:    make(chan struct{}, maxWaiting),
+		succession: newSuccession(),
 		stop:       make(chan struct{}),
 		stopped:    make(chan struct{}),
 	}
@@ -78,6 +82,7 @@ func Open(c Config) (*Node, error) {
 		return nil, fmt.Errorf("open raft node %s: %w", c.ID, err)
 	}
 	n.opening.Store(false)
+	n.running.Store(true)
 	n.watcher.Go(n.watch)
 	n.work.Go(n.commit)
 	n.work.Go(n.complete)
@@ -116,7 +121,7 @@ func (n *Node) start() (err error) {
 		}
 	}
 	n.ledger = newLedger(n.fatal)
-	n.transport = newTransport(&n.config)
+	n.transport = newTransport(&n.config, n.voteAsked)
 	undo = append(undo, n.transport.Close)
 	return n.startRaft(newCache(log, cacheBytes, cacheEntries))
 }
@@ -214,7 +219,14 @@ func (n *Node) startRaft(log raft.LogStore) error {
 	if n.ledger.stopped != nil {
 		return n.ledger.stopped // more exact than raft's
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	n.raft.RegisterObserver(raft.NewObserver(nil, false, n.succession.observe))
+	if _, leader := n.raft.LeaderWithID(); leader != "" {
+		n.succession.led(leader) // known before anybody observed
+	}
+	return nil
 }
 
 // fatal ends the process by way of Config.Fatal. While the node opens, the error is returned by Open instead.

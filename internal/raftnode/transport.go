@@ -22,16 +22,22 @@ const (
 	voteAgain = 5 * time.Millisecond
 )
 
-// transport is raft's network transport with five differences. A connection names the server that it is for, and another
+// transport is raft's network transport with six differences. A connection names the server that it is for, and another
 // one that listens at the same address refuses it: raft's messages name only their sender, so that a node that was wiped
 // would vote and acknowledge entries in the name of the voter that it was (rule 2). A peer is called where gossip sees it now, else where
 // raft's configuration has it: raft's own way to ask for addresses warns at every call to a peer that is away. A vote request that meets a pooled connection to a
 // peer restarted since is repeated at once: it would otherwise cost an election timeout. Entries are never pipelined,
-// which avoids a known wedge of the library and costs nothing measurable. And what followers acknowledge is
-// remembered, so that the membership loop knows who has caught up.
+// which avoids a known wedge of the library and costs nothing measurable. What followers acknowledge is
+// remembered, so that the membership loop knows who has caught up. And what others ask of raft passes through a hand of
+// ours, so that the succession sees vote requests and can put in a word of its own.
 type transport struct {
 	*raft.NetworkTransport
 	config *Config
+
+	handed    chan raft.RPC // to raft's main loop; nobody closes it
+	stop      chan struct{} // closed by Close
+	closing   sync.Once
+	forwarder sync.WaitGroup
 
 	mu       sync.Mutex
 	progress map[raft.ServerID]progress
@@ -43,9 +49,10 @@ type progress struct {
 	at    time.Time
 }
 
-func newTransport(c *Config) *transport {
+// newTransport makes a transport; voteAsked is told of every request for a vote, after raft got it.
+func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest)) *transport {
 	layer := &streamLayer{stream: c.Stream, self: c.ID, addr: address(c.Addr), conns: map[net.Conn]bool{}}
-	return &transport{
+	t := &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Logger:          newLogger(c.Logger).ResetNamed("raft-net"),
 			Stream:          layer,
@@ -54,7 +61,34 @@ func newTransport(c *Config) *transport {
 			Timeout:         transportTimeout,
 		}),
 		config:   c,
+		handed:   make(chan raft.RPC),
+		stop:     make(chan struct{}),
 		progress: map[raft.ServerID]progress{},
+	}
+	t.forwarder.Go(func() { t.forward(voteAsked) })
+	return t
+}
+
+// Consumer gives what others ask of raft. Heartbeats are handled beside it, as ever.
+func (t *transport) Consumer() <-chan raft.RPC { return t.handed }
+
+// forward hands on what others ask, in order, until Close.
+func (t *transport) forward(voteAsked func(*raft.RequestVoteRequest)) {
+	for {
+		var rpc raft.RPC
+		select {
+		case rpc = <-t.NetworkTransport.Consumer():
+		case <-t.stop:
+			return
+		}
+		select {
+		case t.handed <- rpc:
+		case <-t.stop:
+			return
+		}
+		if q, ok := rpc.Command.(*raft.RequestVoteRequest); ok {
+			voteAsked(q)
+		}
 	}
 }
 
@@ -156,6 +190,8 @@ func (t *transport) keep(servers []raft.Server) {
 
 // Close stops listening and closes every connection, accepted or dialled.
 func (t *transport) Close() error {
+	t.closing.Do(func() { close(t.stop) })
+	t.forwarder.Wait()
 	err := t.NetworkTransport.Close()
 	t.CloseStreams()
 	return err
