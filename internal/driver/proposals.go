@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/id"
 )
 
 const (
@@ -56,6 +58,8 @@ func (p *Proposals[K]) Make(ctx context.Context, l Ledger, commands map[K]fsm.Co
 	proposing.Wait()
 	for i, k := range keys {
 		switch {
+		case errors.Is(errs[i], id.ErrTooLarge): // a refusal: it would not become smaller in another leadership
+			again = min(again, p.hold(k, commands[k], fsm.Result{Reason: errs[i].Error()}))
 		case errs[i] != nil:
 			err = errs[i]
 		case results[i].Outcome == fsm.Done:

@@ -50,6 +50,7 @@ func (d *Duty) Run(ctx context.Context, l driver.Ledger) error {
 		ledger: l,
 		ticks:  driver.NewProposals[id.App](d.log),
 		sent:   driver.NewSent[batch, version](),
+		plans:  newPlans(d.conns, l.Epoch(), d.log),
 		looked: make(map[batch]look),
 		seed:   maphash.MakeSeed(),
 	}
@@ -67,6 +68,7 @@ type turn struct {
 	ledger driver.Ledger
 	ticks  *driver.Proposals[id.App]
 	sent   *driver.Sent[batch, version]
+	plans  *plans
 	looked map[batch]look // when an ordered batch was looked at last
 	seed   maphash.Seed
 }
@@ -94,6 +96,7 @@ func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
 			commands[a.ID] = &fsm.ApplicationEnded{App: a.ID, NowMS: nowMS}
 		}
 	}
+	again = min(again, t.plans.fill(v, commands))
 	held, err := t.ticks.Make(ctx, t.ledger, commands)
 	again = min(again, held)
 	if left, ok := jobgen.Next(v, now); ok {
