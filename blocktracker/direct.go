@@ -1,6 +1,7 @@
 package blocktracker
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 
@@ -18,10 +19,11 @@ type Plan struct {
 
 // Source is what the ledger knows of a direct stream besides positions and plans. Immutable.
 type Source struct {
-	App    id.App
-	Stream id.Stream
-	Mark   string // of the newest plan that is cleaned and has one
-	Newest string // of the newest plan that has one
+	App     id.App
+	Stream  id.Stream
+	Mark    string // of the newest plan that is cleaned and has one
+	Newest  string // of the newest plan that has one
+	Warning string // of the last plan, "" for none
 }
 
 // CheckPlan says why a plan cannot be taken for the next batch, nil if it can (rule 12): it keeps its limits, and every
@@ -35,6 +37,8 @@ func (s *State) CheckPlan(p *Plan) error {
 		return fmt.Errorf("%d parts, expected at most %d", len(p.Plan.Parts), connector.MaxPlanParts)
 	case len(p.Plan.Mark) > connector.MaxMark:
 		return fmt.Errorf("mark of %d bytes, expected at most %d", len(p.Plan.Mark), connector.MaxMark)
+	case len(p.Plan.Warning) > connector.MaxMark:
+		return fmt.Errorf("warning of %d bytes, expected at most %d", len(p.Plan.Warning), connector.MaxMark)
 	case p.Plan.Size() > connector.MaxPlanBytes:
 		return fmt.Errorf("%d bytes, expected at most %d", p.Plan.Size(), connector.MaxPlanBytes)
 	case q.PlanBytes+int64(p.Plan.Size()) > MaxPlannedBytes:
@@ -124,16 +128,17 @@ func (s *State) TakePlan(p *Plan, nowMS int64) (in Input, moved bool) {
 			moved = true
 		}
 	}
-	source := s.source(p.App, p.Stream)
-	if in.Blocks == 0 && (p.Plan.Mark == "" || p.Plan.Mark == source.Newest) {
-		return in, moved // nothing to read, nothing new to show: it need not be kept
+	was := s.Source(p.App, p.Stream)
+	now := was
+	now.Newest, now.Warning = cmp.Or(p.Plan.Mark, was.Newest), p.Plan.Warning
+	if now != was {
+		s.PutSource(&now)
 	}
-	if p.Plan.Mark != "" {
-		source.Newest = p.Plan.Mark
-		s.PutSource(&source)
+	if in.Blocks == 0 && now.Newest == was.Newest {
+		return in, moved // nothing to read, nothing new that may be removed: it need not be kept
 	}
 	v := *p
-	v.Plan.Forget = nil // it is done
+	v.Plan.Forget, v.Plan.Warning = nil, "" // they are done with
 	s.PutPlan(&v)
 	s.weigh(p.App, int64(v.Plan.Size()))
 	return in, moved
@@ -148,7 +153,8 @@ func (s *State) weigh(app id.App, bytes int64) {
 	}
 }
 
-func (s *State) source(app id.App, stream id.Stream) Source {
+// Source gives what is known of a direct stream.
+func (s *State) Source(app id.App, stream id.Stream) Source {
 	if v, ok := s.sources.Get(&Source{App: app, Stream: stream}); ok {
 		return *v
 	}
@@ -169,7 +175,7 @@ func (s *State) dropPlans(app id.App, first, last id.Time, cleaned bool) {
 		s.plans.Delete(p)
 		s.weigh(app, -int64(p.Plan.Size()))
 		if cleaned && p.Plan.Mark != "" {
-			v := s.source(app, p.Stream)
+			v := s.Source(app, p.Stream)
 			v.Mark = p.Plan.Mark
 			s.PutSource(&v)
 		}
@@ -190,9 +196,6 @@ func (s *State) Plan(app id.App, at id.Time, stream id.Stream) (*Plan, bool) {
 
 // Plans lists the plans that are not cleaned, by application, time and stream.
 func (s *State) Plans() iter.Seq[*Plan] { return s.plans.Scan }
-
-// Mark gives the mark of a direct stream up to which batches are cleaned, "" for none.
-func (s *State) Mark(app id.App, stream id.Stream) string { return s.source(app, stream).Mark }
 
 // Sources lists what is known of direct streams, by application and stream.
 func (s *State) Sources() iter.Seq[*Source] { return s.sources.Scan }

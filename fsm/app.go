@@ -60,7 +60,7 @@ type App struct {
 	Cleaned     id.Time // every batch up to here is cleaned; ZeroTime at first
 	Pending     int     // batches allocated and not completed
 	PendingRecs int64   // records of those
-	Received    int64   // records of committed blocks
+	Received    int64   // records of committed blocks and of plans of direct streams
 	Processed   int64   // records of completed batches
 	Discarded   int64   // acknowledged records that stop --now or resume --accept-loss gave up
 	Queued      int64   // records not allocated yet

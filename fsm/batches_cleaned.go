@@ -7,7 +7,7 @@ import (
 
 // BatchesCleaned forgets the input of the batches up to UpTo (rounded down to a batch time): no later batch needs their
 // blocks (Spark: cleanupOldBatches). Refused above the completed frontier less the remember duration, and above what a
-// rebuild of keyed state from its checkpoint would read (rule 7): View.CleanableUpTo. Natural key: (App, UpTo).
+// rebuild of keyed state from its checkpoint would read (rule 7). Natural key: (App, UpTo).
 type BatchesCleaned struct {
 	App  id.App
 	UpTo id.Time
@@ -62,15 +62,4 @@ func (s *state) rebuilt(a *App) id.Time {
 		return maxTime
 	}
 	return a.Interval(s.checkpointed(a), 1) - id.Time(a.RememberMS)
-}
-
-// CleanableUpTo gives the highest batch time up to which an application's batches may be cleaned now.
-func (v View) CleanableUpTo(n id.App) id.Time {
-	s := v.state()
-	a, ok := s.app(n)
-	if !ok {
-		return 0
-	}
-	upTo := min(a.Completed-id.Time(a.RememberMS), s.rebuilt(a))
-	return max(a.Cleaned, upTo-(upTo-a.ZeroTime)%id.Time(a.BatchMS))
 }

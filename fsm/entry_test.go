@@ -44,7 +44,7 @@ func samples() []Command {
 			App: 1, From: -2, To: 3, Last: true, NowMS: 4, Unplanned: "u",
 			Direct: []StreamPlan{{Stream: 1, Plan: connector.Plan{
 				Parts:  []connector.Part{{Data: []byte{1}, Records: 2, Bytes: 3, Ranges: []connector.Range{{Partition: "q\xff", First: 4, Last: 5}}}},
-				Forget: []string{"r\xff"}, Mark: "m\xff",
+				Forget: []string{"r\xff"}, Mark: "m\xff", Warning: "w\xff",
 			}}},
 		},
 		&CoordinatorAssigned{App: 1, Session: 2, Prev: 3, NowMS: 4},

@@ -47,6 +47,7 @@ const (
 	EventStateCheckpointed    = "state checkpointed"
 	EventUnplanned            = "direct sources not planned"
 	EventPlanRefused          = "plan refused"
+	EventSourceWarning        = "source warning"
 )
 
 // MaxEvents is how many events a node keeps; the oldest one makes room.

@@ -10,16 +10,6 @@ import (
 	"github.com/raftstream/raftstream/internal/ledgerpb"
 )
 
-// Direct lists the input streams that tasks read directly, without a receiver (rule 12).
-func (a *App) Direct() (streams []id.Stream) {
-	for i := range a.Inputs {
-		if !a.Inputs[i].Receiver {
-			streams = append(streams, a.Inputs[i].Stream)
-		}
-	}
-	return streams
-}
-
 // checkPlans says why the plans of an allocation cannot be taken: all of them or none are (rule 12).
 func (t *tx) checkPlans(a *App, c *BlocksAllocated) error {
 	seen := map[id.Stream]bool{}
@@ -52,6 +42,9 @@ func (t *tx) refusePlans(a *App, c *BlocksAllocated, err error) Result {
 func (t *tx) takePlans(a *App, c *BlocksAllocated) (in blocktracker.Input, moved bool) {
 	for i := range c.Direct {
 		p := &c.Direct[i]
+		if p.Plan.Warning != "" && p.Plan.Warning != t.blocks.Source(a.ID, p.Stream).Warning {
+			t.warn(c.NowMS, a, EventSourceWarning, "stream %d: %s", p.Stream, text(p.Plan.Warning))
+		}
 		got, m := t.blocks.TakePlan(&blocktracker.Plan{App: a.ID, Time: c.From, Stream: p.Stream, Plan: p.Plan}, c.NowMS)
 		in.Blocks += got.Blocks
 		in.Records += got.Records
@@ -61,6 +54,7 @@ func (t *tx) takePlans(a *App, c *BlocksAllocated) (in blocktracker.Input, moved
 	return in, moved
 }
 
+// isDirect tells whether tasks read an input stream directly, without a receiver.
 func (a *App) isDirect(s id.Stream) bool {
 	for i := range a.Inputs {
 		if a.Inputs[i].Stream == s {
@@ -71,7 +65,7 @@ func (a *App) isDirect(s id.Stream) bool {
 }
 
 func planToPB(p connector.Plan) *ledgerpb.Plan {
-	m := &ledgerpb.Plan{Mark: []byte(p.Mark)}
+	m := &ledgerpb.Plan{Mark: []byte(p.Mark), Warning: []byte(p.Warning)}
 	for _, part := range p.Parts {
 		m.Parts = append(m.Parts, &ledgerpb.PlanPart{
 			Data: part.Data, Records: part.Records, Bytes: part.Bytes, Ranges: rangesToPB(part.Ranges),
@@ -84,7 +78,7 @@ func planToPB(p connector.Plan) *ledgerpb.Plan {
 }
 
 func planFromPB(m *ledgerpb.Plan) connector.Plan {
-	p := connector.Plan{Mark: string(m.GetMark())}
+	p := connector.Plan{Mark: string(m.GetMark()), Warning: string(m.GetWarning())}
 	for _, part := range m.GetParts() {
 		p.Parts = append(p.Parts, connector.Part{
 			Data: part.GetData(), Records: part.GetRecords(), Bytes: part.GetBytes(), Ranges: rangesFromPB(part.GetRanges()),

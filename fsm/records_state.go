@@ -20,12 +20,14 @@ func planRecordFromPB(m *ledgerpb.PlanRecord) *blocktracker.Plan {
 func sourceToPB(v *blocktracker.Source) *ledgerpb.SourceRecord {
 	return &ledgerpb.SourceRecord{
 		App: uint64(v.App), Stream: int32(v.Stream), Mark: []byte(v.Mark), Newest: []byte(v.Newest),
+		Warning: []byte(v.Warning),
 	}
 }
 
 func sourceFromPB(m *ledgerpb.SourceRecord) *blocktracker.Source {
 	return &blocktracker.Source{
 		App: id.App(m.GetApp()), Stream: id.Stream(m.GetStream()), Mark: string(m.GetMark()), Newest: string(m.GetNewest()),
+		Warning: string(m.GetWarning()),
 	}
 }
 

@@ -38,11 +38,11 @@ type Viewer interface {
 	Cleanable(a id.App, upTo id.Time) bool                     // a batch up to there has blocks that are not cleaned
 	Direct(id.App, id.Time, id.Stream) (connector.Plan, bool)  // what a batch was planned to read of a direct stream
 	Mark(id.App, id.Stream) string                             // up to where a direct source is cleaned, in its own words
+	SourceWarning(id.App, id.Stream) string                    // of the last plan of a direct source
 	Checkpoint(id.App) (*statetracker.Checkpoint, bool)        // the committed checkpoint of keyed state
 	Pieces(id.App) iter.Seq[*statetracker.Piece]               // of it, in the order of the chain
 	PieceInstances(id.App) iter.Seq[*blocktracker.Instance]    // offices under which pieces were made, as instances
 	Kept(a id.App, after uint64) iter.Seq[*blocktracker.Block] // blocks that may be read yet, after a place (Seq)
-	CleanableUpTo(id.App) id.Time                              // the highest time up to which batches may be cleaned now
 	Room(a *App, nowMS int64) int64                            // how many batches may be allocated now
 	Events(a id.App, after uint64) iter.Seq[Event]             // of an application, 0 for everything, after an index
 }
@@ -181,7 +181,12 @@ func (v View) Direct(a id.App, t id.Time, s id.Stream) (connector.Plan, bool) {
 }
 
 // Mark gives the mark of the last cleaned plan of a direct stream that has one, "" for none.
-func (v View) Mark(a id.App, s id.Stream) string { return v.state().blocks.Mark(a, s) }
+func (v View) Mark(a id.App, s id.Stream) string { return v.state().blocks.Source(a, s).Mark }
+
+// SourceWarning gives what the last plan of a direct stream warned of, "" for nothing.
+func (v View) SourceWarning(a id.App, s id.Stream) string {
+	return v.state().blocks.Source(a, s).Warning
+}
 
 // Checkpoint gives the committed checkpoint of an application's keyed state; false for none.
 func (v View) Checkpoint(a id.App) (*statetracker.Checkpoint, bool) {

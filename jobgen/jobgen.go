@@ -22,14 +22,18 @@ type Now func(a *fsm.App) id.Time
 //
 // Batch times are gapless (invariant 3): an allocation starts at the application's next batch time. Several times are
 // due at once after a failover or a stall: the first takes every queued block, the later ones are empty, and all are
-// one command (rule 9). They end where the limit of pending batches is reached: ticks wait then (rule 10).
+// one command (rule 9). They end where the limit of pending batches, or of batches after the checkpoint of keyed state,
+// is reached: ticks wait then (rule 10).
+//
+// The commands have no plans of direct streams: whoever proposes them fills in Direct first. What it is for is From, of
+// a run of batches the first.
 func Due(v fsm.Viewer, now Now, nowMS int64) map[id.App]fsm.Command {
 	due := make(map[id.App]fsm.Command)
 	for a := range v.Apps() {
 		if !allocates(a) {
 			continue
 		}
-		ticks := min(int64(now(a)-a.Allocated)/a.BatchMS, int64(fsm.MaxPending-a.Pending))
+		ticks := min(int64(now(a)-a.Allocated)/a.BatchMS, v.Room(a, nowMS))
 		if ticks <= 0 {
 			continue
 		}

@@ -18,6 +18,7 @@ import (
 type ledger struct {
 	fsm.Viewer
 	index     uint64
+	room      int64 // what limits besides that of pending batches leave
 	leader    string
 	apps      []*fsm.App
 	receivers []*tracker.Receiver
@@ -25,6 +26,7 @@ type ledger struct {
 	batches   []*fsm.Batch
 }
 
+func (l *ledger) Room(a *fsm.App, _ int64) int64               { return min(l.room, int64(fsm.MaxPending-a.Pending)) }
 func (l *ledger) Index() uint64                                { return l.index }
 func (l *ledger) Leadership() fsm.Leadership                   { return fsm.Leadership{Leader: l.leader} }
 func (l *ledger) Apps() iter.Seq[*fsm.App]                     { return slices.Values(l.apps) }
@@ -72,6 +74,14 @@ func seconds(change func(*fsm.App)) *fsm.App {
 	return a
 }
 
+// orAll gives the room, or without one that of pending batches alone.
+func orAll(room int64) int64 {
+	if room == 0 {
+		return fsm.MaxPending
+	}
+	return room
+}
+
 func TestDueAllocations(t *testing.T) {
 	allocation := func(from, to id.Time, last bool) *fsm.BlocksAllocated {
 		return &fsm.BlocksAllocated{App: 7, From: from, To: to, Last: last, NowMS: 99}
@@ -82,6 +92,7 @@ func TestDueAllocations(t *testing.T) {
 		app       *fsm.App
 		receivers []*tracker.Receiver
 		instances []*blocktracker.Instance
+		room      int64
 		now       id.Time
 		want      *fsm.BlocksAllocated
 	}{
@@ -101,6 +112,10 @@ func TestDueAllocations(t *testing.T) {
 		},
 		{
 			name: "rule 10: ticks wait at the limit", app: seconds(func(a *fsm.App) { a.Pending = fsm.MaxPending }), now: 60_000,
+		},
+		{
+			name: "rule 10: and at that of batches after the checkpoint", app: seconds(nil), room: 2, now: 60_000,
+			want: allocation(11_000, 12_000, false),
 		},
 		{name: "a failed application allocates nothing", app: seconds(func(a *fsm.App) { a.State = fsm.Failed }), now: 60_000},
 		{name: "nor does a stopped one", app: seconds(func(a *fsm.App) { a.State = fsm.Stopped }), now: 60_000},
@@ -133,7 +148,7 @@ func TestDueAllocations(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			v := &ledger{apps: []*fsm.App{tt.app}, receivers: tt.receivers, instances: tt.instances}
+			v := &ledger{apps: []*fsm.App{tt.app}, receivers: tt.receivers, instances: tt.instances, room: orAll(tt.room)}
 			want := map[id.App]fsm.Command{}
 			if tt.want != nil {
 				want[7] = tt.want

@@ -376,6 +376,7 @@ type Plan struct {
 	Parts         []*PlanPart            `protobuf:"bytes,1,rep,name=parts,proto3" json:"parts,omitempty"`
 	Forget        [][]byte               `protobuf:"bytes,2,rep,name=forget,proto3" json:"forget,omitempty"`
 	Mark          []byte                 `protobuf:"bytes,3,opt,name=mark,proto3" json:"mark,omitempty"`
+	Warning       []byte                 `protobuf:"bytes,4,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +428,13 @@ func (x *Plan) GetForget() [][]byte {
 func (x *Plan) GetMark() []byte {
 	if x != nil {
 		return x.Mark
+	}
+	return nil
+}
+
+func (x *Plan) GetWarning() []byte {
+	if x != nil {
+		return x.Warning
 	}
 	return nil
 }
@@ -3974,6 +3982,7 @@ type SourceRecord struct {
 	Stream        int32                  `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
 	Mark          []byte                 `protobuf:"bytes,3,opt,name=mark,proto3" json:"mark,omitempty"`
 	Newest        []byte                 `protobuf:"bytes,4,opt,name=newest,proto3" json:"newest,omitempty"`
+	Warning       []byte                 `protobuf:"bytes,5,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4032,6 +4041,13 @@ func (x *SourceRecord) GetMark() []byte {
 func (x *SourceRecord) GetNewest() []byte {
 	if x != nil {
 		return x.Newest
+	}
+	return nil
+}
+
+func (x *SourceRecord) GetWarning() []byte {
+	if x != nil {
+		return x.Warning
 	}
 	return nil
 }
@@ -4351,11 +4367,12 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\bslide_ms\x18\x02 \x01(\x03R\aslideMs\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x03 \x01(\x03R\n" +
-	"partitions\"h\n" +
+	"partitions\"\x82\x01\n" +
 	"\x04Plan\x124\n" +
 	"\x05parts\x18\x01 \x03(\v2\x1e.raftstream.ledger.v1.PlanPartR\x05parts\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\fR\x06forget\x12\x12\n" +
-	"\x04mark\x18\x03 \x01(\fR\x04mark\"\x83\x01\n" +
+	"\x04mark\x18\x03 \x01(\fR\x04mark\x12\x18\n" +
+	"\awarning\x18\x04 \x01(\fR\awarning\"\x83\x01\n" +
 	"\bPlanPart\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x14\n" +
@@ -4694,12 +4711,13 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x16\n" +
 	"\x06stream\x18\x03 \x01(\x05R\x06stream\x12.\n" +
-	"\x04plan\x18\x04 \x01(\v2\x1a.raftstream.ledger.v1.PlanR\x04plan\"d\n" +
+	"\x04plan\x18\x04 \x01(\v2\x1a.raftstream.ledger.v1.PlanR\x04plan\"~\n" +
 	"\fSourceRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\x05R\x06stream\x12\x12\n" +
 	"\x04mark\x18\x03 \x01(\fR\x04mark\x12\x16\n" +
-	"\x06newest\x18\x04 \x01(\fR\x06newest\"\xf0\x01\n" +
+	"\x06newest\x18\x04 \x01(\fR\x06newest\x12\x18\n" +
+	"\awarning\x18\x05 \x01(\fR\awarning\"\xf0\x01\n" +
 	"\x10CheckpointRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x18\n" +
