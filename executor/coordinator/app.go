@@ -18,6 +18,7 @@ type app struct {
 	current  *current     // what the worker does
 	finished map[id.Time]*finished
 	working  bool // a worker runs
+	keyed    *keyed
 }
 
 // current is a batch that runs or whose report is on its way.
@@ -25,9 +26,12 @@ type current struct {
 	batch  *job.Batch
 	epoch  id.Epoch // of the newest leadership that ordered it
 	cancel context.CancelCauseFunc
-	over   bool        // stopped
-	inputs []job.Input // of an order that came again, for the run to take; nil: none
-	status Status
+	over   bool // stopped
+	// reporting is set when the batch has run, aside when it is completed and its state is checkpointed: then its
+	// completion ends nothing. early is set while it waits for an earlier batch.
+	reporting, aside, early bool
+	inputs                  []job.Input // of an order that came again, for the run to take; nil: none
+	status                  Status
 }
 
 // finished is a batch that has run. It is kept until the ledger is known to have it, so that a new leadership which
@@ -44,6 +48,7 @@ var (
 	errOver       = errors.New("the executor's session is over")
 	errCompleted  = errors.New("the batch is completed")
 	errEnded      = errors.New("the application has ended")
+	errEarly      = errors.New("an earlier batch runs first")
 )
 
 // stop ends the run, or the sending of its report.
@@ -70,7 +75,7 @@ func (a *app) take(b *job.Batch) string {
 		return fmt.Sprintf("batches up to %d are completed", a.done)
 	}
 	older := func(than id.Attempt) string { return fmt.Sprintf("attempt %d was ordered already", than) }
-	if cur := a.current; cur != nil && !cur.over && cur.batch.Time == b.Time {
+	if cur := a.current; cur != nil && !cur.over && !cur.aside && cur.batch.Time == b.Time {
 		switch has := cur.batch.Authority.Attempt; {
 		case b.Authority.Attempt == has:
 			cur.epoch = max(cur.epoch, b.Authority.Epoch)
@@ -105,6 +110,10 @@ func (a *app) enqueue(b *job.Batch) string {
 		a.queue[i] = b
 	default:
 		return fmt.Sprintf("attempt %d was ordered already", a.queue[i].Authority.Attempt)
+	}
+	if cur := a.current; cur != nil && cur.early && !cur.over && b.Time < cur.batch.Time {
+		cur.stop(errEarly) // it waits for what this batch leaves
+		return a.enqueue(cur.batch)
 	}
 	return ""
 }
@@ -145,7 +154,11 @@ func (c *Coordinator) work(a *app) {
 			f = c.run(ctx, a, cur)
 		}
 		if f != nil {
-			c.send(ctx, a, cur, f)
+			if next, aside := c.send(ctx, a, cur, f); aside != nil {
+				cur.cancel(nil)
+				cur = aside
+				c.checkpoint(next, a, cur)
+			}
 		}
 		c.mu.Lock()
 		cur.cancel(nil)
@@ -162,7 +175,7 @@ func (c *Coordinator) next(a *app) (context.Context, *current, *finished) {
 	if t, ok := a.dueReport(); ok {
 		f := a.finished[t]
 		f.due = false
-		a.current = &current{batch: f.batch, cancel: cancel, status: statusOf(f.batch)}
+		a.current = &current{batch: f.batch, cancel: cancel, status: statusOf(f.batch), reporting: true}
 		return ctx, a.current, f
 	}
 	if len(a.queue) > 0 {
@@ -186,7 +199,7 @@ func statusOf(b *job.Batch) Status {
 
 // run runs a batch and keeps its report; nil when it was stopped.
 func (c *Coordinator) run(ctx context.Context, a *app, cur *current) *finished {
-	report, err := c.batch(ctx, cur)
+	report, err := c.batch(ctx, a, cur)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil || cur.over {
@@ -198,12 +211,15 @@ func (c *Coordinator) run(ctx context.Context, a *app, cur *current) *finished {
 	f := &finished{authority: cur.batch.Authority, batch: cur.batch, report: report}
 	a.finished[cur.batch.Time] = f
 	cur.status.Stage, cur.status.Waiting = "reporting", ""
+	cur.reporting = true
 	return f
 }
 
-// send sends a report until it is answered, and draws the conclusions.
-func (c *Coordinator) send(ctx context.Context, a *app, cur *current, f *finished) {
+// send sends a report until it is answered, and draws the conclusions. If keyed state is to be checkpointed next, it
+// gives that as what is current now.
+func (c *Coordinator) send(ctx context.Context, a *app, cur *current, f *finished) (next context.Context, aside *current) {
 	reply, err := c.cfg.Report(ctx, f.report)
+	due := err == nil && f.report.Error == "" && reply.Outcome == job.Done && c.dueCheckpoint(a, f.batch)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := f.report.Time
@@ -222,10 +238,17 @@ func (c *Coordinator) send(ctx context.Context, a *app, cur *current, f *finishe
 		})
 	default:
 		log.Debug("batch completed", "ms", f.report.EndedMS-f.report.StartedMS, "records", f.report.Records)
+		a.keyed.completed(job.Version{Time: t, Attempt: f.authority.Attempt})
 		for old := range a.finished {
 			if old < t { // completions are in time order
 				delete(a.finished, old)
 			}
 		}
+		if due {
+			next, cancel := context.WithCancelCause(context.Background())
+			a.current = &current{batch: f.batch, epoch: f.report.Authority.Epoch, cancel: cancel, status: statusOf(f.batch), aside: true}
+			return next, a.current
+		}
 	}
+	return nil, nil
 }

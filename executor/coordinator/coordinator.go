@@ -14,7 +14,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
@@ -58,14 +57,14 @@ type Coordinator struct {
 	mu       sync.Mutex
 	open     bool
 	apps     map[id.App]*app
-	suspects map[id.Session]time.Time // executors that did not answer, until when they get no tasks
+	suspects map[id.Session]suspect
 	workers  int
 	idle     chan struct{} // closed when workers comes to 0; nil while it is 0
 }
 
 // New makes a coordinator that takes no orders until Open.
 func New(c Config) *Coordinator {
-	return &Coordinator{cfg: c, log: c.Logger, apps: map[id.App]*app{}, suspects: map[id.Session]time.Time{}}
+	return &Coordinator{cfg: c, log: c.Logger, apps: map[id.App]*app{}, suspects: map[id.Session]suspect{}}
 }
 
 // Status says what the coordinator does for one application.
@@ -115,7 +114,7 @@ func (c *Coordinator) Order(b *job.Batch) {
 	}
 	a := c.apps[b.App.ID]
 	if a == nil {
-		a = &app{done: math.MinInt64, finished: map[id.Time]*finished{}}
+		a = &app{done: math.MinInt64, finished: map[id.Time]*finished{}, keyed: newKeyed()}
 		c.apps[b.App.ID] = a
 	}
 	if b.Authority.Office > a.office {
@@ -145,8 +144,8 @@ func (c *Coordinator) Completed(of id.App, upTo id.Time) {
 	a.done = upTo
 	a.queue = slices.DeleteFunc(a.queue, func(b *job.Batch) bool { return b.Time <= upTo })
 	maps.DeleteFunc(a.finished, func(t id.Time, _ *finished) bool { return t <= upTo })
-	if a.current != nil && a.current.batch.Time <= upTo {
-		a.current.stop(errCompleted)
+	if cur := a.current; cur != nil && cur.batch.Time <= upTo && !cur.reporting && !cur.aside {
+		cur.stop(errCompleted) // the answer to a report says whose run it was that completed the batch
 	}
 }
 

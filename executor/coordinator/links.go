@@ -52,7 +52,7 @@ func (s *stage) broken(reader job.Peer, e *job.TaskError) {
 	}
 	s.log.Warn("two executors do not reach each other; one of them gets no tasks for a while", "reader", uint64(l.reader),
 		"holder", uint64(l.holder), "without_tasks", uint64(out), "for", detour, "error", e.Text)
-	s.suspect(out, detour)
+	s.cutOff(out)
 	for _, m := range s.shuffles {
 		for p, h := range m.holders {
 			if h == out {

@@ -11,16 +11,25 @@ import (
 
 // place gives every partition an executor: where most bytes of its blocks are, the least loaded among equals; or, for
 // partitions that read no blocks of these executors, evenly and always the same one, whichever are pending, until it does
-// not reach the holders of its blocks: then the next one.
-func (s *stage) place(parts []int, peers []job.Peer) []*share {
+// not reach the holders of its blocks: then the next one. A partition that has a home goes there in any case.
+func (s *stage) place(parts []int, peers []job.Peer, homes map[int]job.Peer) []*share {
 	peers = slices.SortedFunc(slices.Values(peers), func(a, b job.Peer) int { return cmp.Compare(a.Session, b.Session) })
 	shares := make([]*share, len(peers))
+	of := map[id.Session]*share{}
 	for i, p := range peers {
 		shares[i] = &share{peer: p}
+		of[p.Session] = shares[i]
 	}
+	anyone := shares
 	for _, part := range parts {
-		to := shares[(part+s.missed[part])%len(shares)]
-		if at := s.nearest(part, shares); at != nil {
+		to := anyone[(part+s.missed[part])%len(anyone)]
+		if home, ok := homes[part]; ok {
+			if to = of[home.Session]; to == nil { // it has just not answered, and has what others do not have
+				to = &share{peer: home}
+				of[home.Session] = to
+				shares = append(shares, to)
+			}
+		} else if at := s.nearest(part, anyone); at != nil {
 			to = at
 		}
 		to.parts = append(to.parts, part)
@@ -52,7 +61,7 @@ func (x *share) load() float64 { return float64(len(x.parts)) / float64(max(x.pe
 func (s *stage) weigh(d dataset.Dataset, part int, at map[id.Store]int64) {
 	deps := d.Deps()
 	if len(deps) == 0 {
-		blocks := s.sources[source{d.ID().Stream, d.ID().Time}]
+		blocks := s.inputs[source{d.ID().Stream, d.ID().Time}].Blocks
 		if part < len(blocks) {
 			for _, store := range blocks[part].Stores {
 				at[store] += blocks[part].Bytes

@@ -16,20 +16,21 @@ import (
 // suspicion is how long an executor that did not answer gets no tasks while others can take them.
 const suspicion = time.Second
 
+// suspect is an executor that did not answer, or not another one.
+type suspect struct {
+	until time.Time // it gets no tasks while others can take them
+	cut   time.Time // what it holds does not count
+}
+
 // errFenced says that an executor knows a newer authority: whoever has it runs the batch now.
 var errFenced = errors.New("an executor knows a newer authority")
-
-// lostBuckets says that buckets must be made again.
-type lostBuckets struct{ text string }
-
-// Error implements error.
-func (e *lostBuckets) Error() string { return e.text }
 
 // stageKey names a stage within a batch.
 type stageKey struct {
 	kind    job.Kind
 	shuffle dataset.ShuffleID // MapTasks
 	output  int               // OutputTasks
+	state   dataset.ID        // StateTasks
 }
 
 // progress is what is known of a stage over all its runs.
@@ -41,12 +42,14 @@ type progress struct {
 
 // stage is one run of partitions of one dataset.
 type stage struct {
-	*outputJob
+	*tree
 	key     stageKey
 	name    string
-	of      dataset.Dataset // whose partitions are computed
-	shuffle dataset.Shuffle // MapTasks
+	of      dataset.Dataset    // whose partitions are computed
+	shuffle dataset.Shuffle    // MapTasks
+	pins    map[int]id.Session // StateTasks: where partitions run
 	done    func(job.TaskResult, job.Peer)
+	states  []*stateful // that its tasks go on from
 
 	*progress
 	reads    []job.MapOutput
@@ -62,6 +65,10 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 		s.stages[s.key] = s.progress
 	}
 	s.reads = s.mapOutputs()
+	s.states = nil
+	if err := s.findStates(ctx); err != nil {
+		return err
+	}
 	delay := minDelay
 	for len(pending) > 0 {
 		s.refresh()
@@ -71,8 +78,11 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 			s.waiting, s.advanced, s.patient = fmt.Sprintf("no executor of build %q has an open session", s.cfg.Build), false, true
 		} else {
 			s.rounds++
-			var err error
-			if pending, err = s.round(ctx, s.place(pending, peers)); err != nil {
+			shares, err := s.assign(ctx, pending, peers)
+			if err == nil {
+				pending, err = s.round(ctx, shares)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -90,6 +100,12 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 			return err
 		}
 		delay = min(delay*2, maxDelay)
+		if s.output == noOutput { // its blocks are not in the order: where they are now is in the history
+			s.past = nil
+			if _, err := s.recall(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -119,34 +135,53 @@ func (c *Coordinator) suspect(p id.Session, lasts time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	maps.DeleteFunc(c.suspects, func(_ id.Session, until time.Time) bool { return now.After(until) })
-	if until := now.Add(lasts); until.After(c.suspects[p]) {
-		c.suspects[p] = until
+	maps.DeleteFunc(c.suspects, func(_ id.Session, s suspect) bool { return now.After(s.until) })
+	s := c.suspects[p]
+	if until := now.Add(lasts); until.After(s.until) {
+		s.until = until
 	}
+	c.suspects[p] = s
+}
+
+// cutOff notes that an executor is not reached for longer: it gets no tasks for a while, and what it holds is made
+// elsewhere.
+func (c *Coordinator) cutOff(p id.Session) {
+	c.suspect(p, detour)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.suspects[p]
+	s.cut = s.until
+	c.suspects[p] = s
 }
 
 func (c *Coordinator) suspected(p id.Session) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !time.Now().After(c.suspects[p])
+	return !time.Now().After(c.suspects[p].until)
 }
 
 // share is the part of a round that goes to one executor.
 type share struct {
-	peer   job.Peer
-	parts  []int
-	result *job.LaunchResult
-	err    error
+	peer  job.Peer
+	parts []int
+	// restore has, by index of stage.states, the partitions that the executor restores from the checkpoint.
+	restore [][]int
+	result  *job.LaunchResult
+	err     error
 }
 
 // round launches the shares side by side and sorts the results. It returns the partitions for the next round.
 func (s *stage) round(ctx context.Context, shares []*share) (again []int, err error) {
-	s.launchAll(ctx, shares)
+	launches := make([]*job.Launch, len(shares))
+	for i, x := range shares {
+		launches[i] = s.launch(x)
+	}
+	s.launchAll(ctx, shares, launches)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	s.advanced, s.patient, s.waiting = false, false, ""
-	var lost *lostBuckets
+	var lost *lostWork
 	for _, x := range shares {
 		for i, part := range x.parts {
 			res := job.TaskResult{Part: part, Err: &job.TaskError{Fault: job.LostFault}}
@@ -156,12 +191,13 @@ func (s *stage) round(ctx context.Context, shares []*share) (again []int, err er
 				res = x.result.Tasks[i]
 			}
 			if res.Err == nil {
+				s.keptState(part, x.peer.Session)
 				s.done(res, x.peer)
 				s.advanced = true
 				continue
 			}
 			again = append(again, part)
-			s.patient = s.patient || res.Err.Fault != job.LostFault
+			s.patient = s.patient || res.Err.Fault != job.LostFault && res.Err.Fault != job.StateFault
 			if e := s.fault(x.peer, res); err == nil && !errors.As(e, &lost) {
 				err = e
 			}
@@ -175,17 +211,17 @@ func (s *stage) round(ctx context.Context, shares []*share) (again []int, err er
 
 // launchAll sends one launch per share and waits for all. A launch ends early when the session of its executor does:
 // silence is not waited for (rule 3).
-func (s *stage) launchAll(ctx context.Context, shares []*share) {
+func (c *Coordinator) launchAll(ctx context.Context, shares []*share, what []*job.Launch) {
 	var running sync.WaitGroup
 	over, stop := context.WithCancel(ctx)
 	var launches sync.WaitGroup
 	cancels := map[id.Session]context.CancelCauseFunc{}
-	for _, x := range shares {
+	for i, x := range shares {
 		ctx, cancel := context.WithCancelCause(ctx)
 		cancels[x.peer.Session] = cancel
 		launches.Go(func() {
 			defer cancel(nil)
-			x.result, x.err = s.cfg.Executors.Launch(ctx, x.peer, s.launch(x.parts))
+			x.result, x.err = c.cfg.Executors.Launch(ctx, x.peer, what[i])
 			if ctx.Err() != nil {
 				x.err = context.Cause(ctx)
 			}
@@ -194,16 +230,16 @@ func (s *stage) launchAll(ctx context.Context, shares []*share) {
 			}
 		})
 	}
-	running.Go(func() { s.watch(over, cancels) })
+	running.Go(func() { c.watch(over, cancels) })
 	launches.Wait()
 	stop()
 	running.Wait()
 }
 
 // watch cancels the launches of executors whose sessions leave the table.
-func (s *stage) watch(ctx context.Context, cancels map[id.Session]context.CancelCauseFunc) {
+func (c *Coordinator) watch(ctx context.Context, cancels map[id.Session]context.CancelCauseFunc) {
 	for {
-		table, changed := s.cfg.Peers()
+		table, changed := c.cfg.Peers()
 		for session, cancel := range cancels {
 			if !open(table, session) {
 				cancel(fmt.Errorf("session %d is over", session))
@@ -230,11 +266,12 @@ func fits(x *share) error {
 	return nil
 }
 
-func (s *stage) launch(parts []int) *job.Launch {
+func (s *stage) launch(x *share) *job.Launch {
 	l := &job.Launch{
 		Authority: s.order.Authority, App: s.order.App, Time: s.order.Time,
-		Kind: s.key.kind, Dataset: s.of.ID(), Output: s.index, Parts: parts, Try: s.rounds,
-		Inputs: s.inputs, MapOutputs: s.reads, Lineage: s.lineage,
+		Kind: s.key.kind, Dataset: s.of.ID(), Output: s.output, Root: s.at,
+		Parts: x.parts, Try: s.rounds,
+		Inputs: s.inputs.of(s.leaves), MapOutputs: s.reads, States: s.bases(x), Lineage: s.lineage,
 	}
 	if s.shuffle != nil {
 		l.Shuffle = s.shuffle.ID()
@@ -257,16 +294,21 @@ func (s *stage) fault(peer job.Peer, res job.TaskResult) error {
 	case job.FetchFault:
 		s.forget(e)
 		s.broken(peer, e)
-		return &lostBuckets{fmt.Sprintf("%s, partition %d on %s: %v", s.name, res.Part, peer.Name, e)}
+		return &lostWork{text: fmt.Sprintf("%s, partition %d on %s: %v", s.name, res.Part, peer.Name, e)}
 	case job.MissingFault:
 		s.missed[res.Part]++
+		s.lostState(res.Part, peer, e)
 		s.waiting = fmt.Sprintf("input is missing: %v", e)
 	case job.FencedFault:
 		return fmt.Errorf("%w: %s: %v", errFenced, peer.Name, e)
 	case job.MismatchFault:
 		return failed("%s, partition %d: executor %s refuses: %v", s.name, res.Part, peer.Name, e)
+	case job.StateFault:
+		s.lostState(res.Part, peer, e)
+		s.waiting = fmt.Sprintf("%s, partition %d: %s does not hold its state: %v", s.name, res.Part, peer.Name, e)
 	default: // LostFault, and what a newer executor may answer
 		s.suspect(peer.Session, suspicion)
+		s.lostState(res.Part, peer, e)
 		s.waiting = fmt.Sprintf("executor %s is lost: %v", peer.Name, e)
 	}
 	return nil
