@@ -64,13 +64,10 @@ func (d *updated[K, V, S, Q]) Base() id.Time { return d.base }
 // Empty implements dataset.Stateful.
 func (d *updated[K, V, S, Q]) Empty() dataset.State { return newState(d.key, d.state) }
 
-// Collect advances the state, also for a limit of 0, which needs no codec.
-func (d *updated[K, V, S, Q]) Collect(t dataset.Task, part, limit int) dataset.Rows {
-	if limit == 0 {
-		d.advanced(t, part)
-		return &rows[Q]{codec: d.codec}
-	}
-	return d.Node.Collect(t, part, limit)
+// Collect advances the state. It gives no rows: they are read through the node above.
+func (d *updated[K, V, S, Q]) Collect(t dataset.Task, part, _ int) dataset.Rows {
+	d.advanced(t, part)
+	return &rows[Q]{}
 }
 
 // advanced gives the state that a partition goes on from, and what this time changes of it.
