@@ -31,10 +31,14 @@ type WordCount struct {
 	Depth    int // at least 1
 	Outputs  int // at least 1
 	Empty    int // not 0: stream 0 has that many partitions without blocks
+	// Running makes the last stream one of keyed state: the sums over all batches so far. Its outputs give all of them.
+	Running      bool
+	CheckpointMS int64 // with Running
 
 	OnMap    func(t dataset.Task, s dataset.ShuffleID, part int)
 	OnRead   func(t dataset.Task, part int, c dataset.Chunk) // for each chunk that an output reads
 	OnOutput func(t dataset.Task, output, part int)
+	OnState  func(t dataset.Task, part int) // when keyed state advances
 	OnCommit func(ctx context.Context, b dataset.Batch, output int) error
 	OnGraph  func(at id.Time) error // when datasets are made
 	// Source is the receiver of stream 0, nil for none.
@@ -97,6 +101,10 @@ func (w *WordCount) Plan() *plan.Plan {
 	for s := range w.Depth + 1 {
 		p.Streams = append(p.Streams, plan.Stream{ID: id.Stream(s), Operator: "count", Type: "string", SlideMS: 1000, Partitions: w.Reducers})
 	}
+	if w.Running {
+		p.States = []plan.State{{Stream: id.Stream(w.Depth), SlideMS: 1000, Partitions: w.Reducers}}
+		p.CheckpointMS = w.CheckpointMS
+	}
 	for o := range max(w.Outputs, 1) {
 		p.Outputs = append(p.Outputs, plan.Output{Stream: id.Stream(w.Depth), Operator: "collect", Name: name(o), At: "wordcount.go:1"})
 	}
@@ -119,7 +127,10 @@ func (w *WordCount) Dataset(s id.Stream, at id.Time, in dataset.Sources) (datase
 	var d dataset.Dataset = &node{id: dataset.ID{Stream: 0, Time: at}, parts: parts}
 	for k := 1; k <= int(s); k++ {
 		of := dataset.ID{Stream: id.Stream(k), Time: at}
-		d = &node{id: of, parts: w.Reducers, deps: []dataset.Dep{{On: d, Shuffle: &counts{w: w, id: dataset.ShuffleID{Of: of}, from: d.ID()}}}}
+		n := node{id: of, parts: w.Reducers, deps: []dataset.Dep{{On: d, Shuffle: &counts{w: w, id: dataset.ShuffleID{Of: of}, from: d.ID()}}}}
+		if d = &n; w.Running && k == w.Depth {
+			d = &totals{w: w, node: n}
+		}
 	}
 	return d, true, nil
 }
@@ -290,7 +301,13 @@ func (c *collect) Run(t dataset.Task, d dataset.Dataset, part int) []byte {
 			c.w.OnRead(t, part, ch)
 		}
 	}
-	receipt, err := json.Marshal(read(t, dataset.ShuffleID{Of: d.ID()}, part, each))
+	var words Words
+	if sums, ok := d.(*totals); ok {
+		words = sums.words(t, part)
+	} else {
+		words = read(t, dataset.ShuffleID{Of: d.ID()}, part, each)
+	}
+	receipt, err := json.Marshal(words)
 	if err != nil {
 		t.Fail(err)
 	}

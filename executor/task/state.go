@@ -12,8 +12,12 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
-// pieceStorers bounds the pieces of one partition's checkpoint that are being stored at a time.
-const pieceStorers = 4
+const (
+	// pieceStorers bounds the pieces of one partition's checkpoint that are being stored at a time.
+	pieceStorers = 4
+	// maxPiece bounds a piece in bytes: it is kept as blocks are, and that is the most that a block may have.
+	maxPiece = 12 << 20
+)
 
 // States keeps the keyed state of this executor. Errors that say what is to be done next are *job.TaskErrors.
 type States interface {
@@ -149,7 +153,7 @@ func unreadable(err error) error {
 	return mismatch("%v", err)
 }
 
-// advance computes a partition of keyed state for what it leaves. The dataset advances before its first row.
+// advance computes a partition of keyed state for what it leaves.
 func (r *Runner) advance(t *task, d dataset.Stateful, part int) error {
 	b, err := t.base(d)
 	if err != nil {
@@ -159,7 +163,7 @@ func (r *Runner) advance(t *task, d dataset.Stateful, part int) error {
 	if r.states.Has(t.launch.App.ID, makes) {
 		return nil
 	}
-	d.Collect(t, part, 1)
+	d.Collect(t, part, 0) // a limit of 0 advances and makes no rows
 	if t.failed == nil && !r.states.Has(t.launch.App.ID, makes) && t.ctx.Err() == nil {
 		return mismatch("dataset %v left no state of partition %d", d.ID(), part)
 	}
@@ -193,6 +197,9 @@ func (r *Runner) checkpoint(t *task, number uint64, res *job.TaskResult) (err er
 	err = r.states.Checkpoint(ctx, l.App.ID, at, l.Checkpoint.Full, l.Checkpoint.Since, nil, func(chunk []byte, rows int64) error {
 		if len(pieces) == 1<<job.PieceBits {
 			return fmt.Errorf("a checkpoint of a partition has more than %d pieces", len(pieces))
+		}
+		if len(chunk) > maxPiece {
+			return fmt.Errorf("a row of keyed state makes a piece of %d bytes, at most %d can be stored", len(chunk), maxPiece)
 		}
 		d := job.BlockData{
 			ID: id.Block{
