@@ -281,7 +281,9 @@ func (a applications) GetApp(ctx context.Context, r *raftstreamv1.GetAppRequest)
 	if err != nil {
 		return nil, err
 	}
-	return &raftstreamv1.GetAppReply{RaftIndex: v.Index(), App: appView(v, app)}, nil
+	out := appView(v, app)
+	out.UnderReplicated = underReplicated(v, app)
+	return &raftstreamv1.GetAppReply{RaftIndex: v.Index(), App: out}, nil
 }
 
 // ListApps shows all applications in the order of their submission.
@@ -319,5 +321,38 @@ func appView(v fsm.Viewer, a *fsm.App) *raftstreamv1.App {
 	if s, ok := v.Session(a.Coordinator); ok {
 		out.Coordinator = s.Name
 	}
+	if c, ok := v.Checkpoint(a.ID); ok {
+		out.CheckpointTimeMs, out.CheckpointBytes = int64(c.Time), c.FullBytes+c.ChangeBytes
+	}
 	return out
+}
+
+// underReplicated counts the blocks and pieces of a checkpoint that open sessions have fewer copies of than they should
+// (rule 5). It walks over all of them: an application has a million at most (blocktracker.MaxBlocks).
+func underReplicated(v fsm.View, a *fsm.App) (n int64) {
+	open := map[id.Store]bool{}
+	for s := range v.Sessions() {
+		open[s.Store] = true
+	}
+	required := min(a.Factor, len(open))
+	short := func(stores []id.Store) bool {
+		copies := 0
+		for _, s := range stores {
+			if open[s] {
+				copies++
+			}
+		}
+		return copies < required
+	}
+	for b := range v.Kept(a.ID, 0) {
+		if short(b.Stores) {
+			n++
+		}
+	}
+	for p := range v.Pieces(a.ID) {
+		if short(p.Stores) {
+			n++
+		}
+	}
+	return n
 }

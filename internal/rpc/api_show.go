@@ -7,7 +7,6 @@ import (
 	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/id"
-	"github.com/raftstream/raftstream/tracker"
 )
 
 // ListBatches shows the newest batches that the ledger keeps, in order of time.
@@ -57,59 +56,6 @@ func batchView(a *fsm.App, b *fsm.Batch) *raftstreamv1.Batch {
 		out.TotalDelayMs = b.EndedMS - int64(b.Time)
 	}
 	return out
-}
-
-// ListReceivers shows the receivers of one application, or of all that have not ended.
-func (a applications) ListReceivers(ctx context.Context, r *raftstreamv1.ListReceiversRequest) (*raftstreamv1.ListReceiversReply, error) {
-	v, err := a.view(ctx, r.GetStale())
-	if err != nil {
-		return nil, err
-	}
-	reply := &raftstreamv1.ListReceiversReply{RaftIndex: v.Index()}
-	if r.GetName() != "" || r.GetId() != 0 {
-		app, err := find(v, r.GetName(), r.GetId())
-		if err != nil {
-			return nil, err
-		}
-		reply.Receivers = receivers(v, app, nil)
-		return reply, nil
-	}
-	for app := range v.Apps() {
-		if app.Live() {
-			reply.Receivers = receivers(v, app, reply.Receivers)
-		}
-	}
-	return reply, nil
-}
-
-func receivers(v fsm.Viewer, app *fsm.App, out []*raftstreamv1.Receiver) []*raftstreamv1.Receiver {
-	for r := range v.Receivers(app.ID) {
-		pb := &raftstreamv1.Receiver{
-			App: app.Name, AppId: uint64(app.ID), Stream: int32(r.Stream), Source: r.Source, Instance: uint64(r.Instance),
-			SinceMs: r.Since, LastError: text(r.LastError), ErrorMs: r.ErrorMS, Errors: int64(r.Errors),
-		}
-		switch r.State {
-		case tracker.Inactive:
-			pb.State = raftstreamv1.ReceiverState_RECEIVER_STATE_INACTIVE
-		case tracker.Scheduled:
-			pb.State = raftstreamv1.ReceiverState_RECEIVER_STATE_SCHEDULED
-		case tracker.Active:
-			pb.State = raftstreamv1.ReceiverState_RECEIVER_STATE_ACTIVE
-		}
-		if s, ok := host(v, r); ok {
-			pb.Node, pb.Addr = s.Name, s.Addr
-		}
-		out = append(out, pb)
-	}
-	return out
-}
-
-// host is the session that a receiver's current instance was given to.
-func host(v fsm.Viewer, r *tracker.Receiver) (*tracker.Session, bool) {
-	if r.State == tracker.Inactive {
-		return nil, false
-	}
-	return v.Session(r.Session)
 }
 
 // pushed gives the stream that clients push into: the one named, or the only one.

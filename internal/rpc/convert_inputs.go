@@ -67,7 +67,8 @@ func sourcesPlannedToPB(r *job.SourcesPlanned) *clusterpb.SourcesPlanned {
 		App: uint64(r.App), Time: int64(r.Time), Office: uint64(r.Office), Planned: r.Planned,
 		Plans: each(r.Plans, func(p job.StreamPlan) *clusterpb.StreamPlan {
 			return &clusterpb.StreamPlan{
-				Stream: int32(p.Stream), Parts: each(p.Plan.Parts, partToPB), Mark: []byte(p.Plan.Mark), Error: text(p.Error),
+				Stream: int32(p.Stream), Parts: each(p.Plan.Parts, partToPB), Mark: []byte(p.Plan.Mark), Warning: text(p.Plan.Warning),
+				Error:  text(p.Error),
 				Forget: each(p.Plan.Forget, func(s string) []byte { return []byte(s) }),
 			}
 		}),
@@ -79,7 +80,7 @@ func sourcesPlannedOf(r *clusterpb.SourcesPlanned) *job.SourcesPlanned {
 		App: id.App(r.GetApp()), Time: id.Time(r.GetTime()), Office: id.Office(r.GetOffice()), Planned: r.GetPlanned(),
 		Plans: each(r.GetPlans(), func(p *clusterpb.StreamPlan) job.StreamPlan {
 			return job.StreamPlan{Stream: id.Stream(p.GetStream()), Error: p.GetError(), Plan: connector.Plan{
-				Parts: each(p.GetParts(), partOf), Mark: string(p.GetMark()),
+				Parts: each(p.GetParts(), partOf), Mark: string(p.GetMark()), Warning: p.GetWarning(),
 				Forget: each(p.GetForget(), func(b []byte) string { return string(b) }),
 			}}
 		}),

@@ -2087,6 +2087,7 @@ type StreamPlan struct {
 	Forget        [][]byte `protobuf:"bytes,3,rep,name=forget,proto3" json:"forget,omitempty"`
 	Mark          []byte   `protobuf:"bytes,4,opt,name=mark,proto3" json:"mark,omitempty"`
 	Error         string   `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Warning       string   `protobuf:"bytes,6,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2152,6 +2153,13 @@ func (x *StreamPlan) GetMark() []byte {
 func (x *StreamPlan) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *StreamPlan) GetWarning() string {
+	if x != nil {
+		return x.Warning
 	}
 	return ""
 }
@@ -5276,14 +5284,15 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x16\n" +
 	"\x06office\x18\x03 \x01(\x04R\x06office\x12\x18\n" +
 	"\aplanned\x18\x04 \x01(\x04R\aplanned\x127\n" +
-	"\x05plans\x18\x05 \x03(\v2!.raftstream.cluster.v1.StreamPlanR\x05plans\"\x99\x01\n" +
+	"\x05plans\x18\x05 \x03(\v2!.raftstream.cluster.v1.StreamPlanR\x05plans\"\xb3\x01\n" +
 	"\n" +
 	"StreamPlan\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\x05R\x06stream\x121\n" +
 	"\x05parts\x18\x02 \x03(\v2\x1b.raftstream.cluster.v1.PartR\x05parts\x12\x16\n" +
 	"\x06forget\x18\x03 \x03(\fR\x06forget\x12\x12\n" +
 	"\x04mark\x18\x04 \x01(\fR\x04mark\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\x80\x01\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x18\n" +
+	"\awarning\x18\x06 \x01(\tR\awarning\"\x80\x01\n" +
 	"\x04Part\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x14\n" +
