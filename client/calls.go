@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -91,6 +93,51 @@ func (c *Client) ListReceivers(ctx context.Context, r *raftstreamv1.ListReceiver
 func (c *Client) ListMembers(ctx context.Context, r *raftstreamv1.ListMembersRequest) (*raftstreamv1.ListMembersReply, error) {
 	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListMembersReply, error) {
 		return raftstreamv1.NewClusterClient(cc).ListMembers(ctx, r)
+	})
+}
+
+// Member finds a node by its name or id. A name that several nodes have had is an ErrInvalid that lists their ids.
+func (c *Client) Member(ctx context.Context, nameOrID string) (*raftstreamv1.Member, error) {
+	r, err := c.ListMembers(ctx, &raftstreamv1.ListMembersRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var found []*raftstreamv1.Member
+	var names, ids []string
+	for _, m := range r.GetMembers() {
+		if m.GetId() == nameOrID {
+			return m, nil
+		}
+		if m.GetName() == nameOrID {
+			found, ids = append(found, m), append(ids, m.GetId())
+		}
+		names = append(names, m.GetName())
+	}
+	wrong := &Error{Kind: ErrNotFound, Thing: "member", Got: nameOrID, Expected: "one of " + strings.Join(names, ", ")}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+	default:
+		wrong.Kind, wrong.Expected = ErrInvalid, "the id of one of the nodes of that name: "+strings.Join(ids, ", ")
+	}
+	wrong.Text = fmt.Sprintf("member is %q, expected %s", nameOrID, wrong.Expected)
+	return nil, wrong
+}
+
+// RemoveMember takes a driver that will not come back out of the quorum.
+func (c *Client) RemoveMember(ctx context.Context, r *raftstreamv1.RemoveMemberRequest) (*raftstreamv1.RemoveMemberReply, error) {
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.RemoveMemberReply, error) {
+		return raftstreamv1.NewClusterClient(cc).RemoveMember(ctx, r)
+	})
+}
+
+// TransferLeadership hands leadership to another driver. Without an id a repeated attempt may hand it on once more.
+func (c *Client) TransferLeadership(
+	ctx context.Context, r *raftstreamv1.TransferLeadershipRequest,
+) (*raftstreamv1.TransferLeadershipReply, error) {
+	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.TransferLeadershipReply, error) {
+		return raftstreamv1.NewClusterClient(cc).TransferLeadership(ctx, r)
 	})
 }
 

@@ -271,6 +271,11 @@ func (t *tour) next(ctx context.Context) (string, error) {
 	return addr, nil
 }
 
+// begin starts anew after an answer: the nodes are asked from the first one, without a wait.
+func (t *tour) begin() {
+	t.queue, t.last, t.hops, t.waited = nil, nil, 0, 0
+}
+
 // follow notes how an attempt at addr failed, and waits if the node says so. Its error is the call's.
 func (t *tour) follow(ctx context.Context, addr string, v verdict) error {
 	if v.final != nil {
