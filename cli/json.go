@@ -24,6 +24,7 @@ type memberJSON struct {
 	RPCAddr  string   `json:"rpc_addr"`
 	HTTPAddr string   `json:"http_addr"`
 	Version  string   `json:"version"`
+	Learner  bool     `json:"learner"`
 }
 
 type appsJSON struct {
@@ -53,6 +54,14 @@ type appJSON struct {
 	Fingerprint      string          `json:"fingerprint"`
 	SubmittedMS      int64           `json:"submitted_ms"`
 	StoppedMS        int64           `json:"stopped_ms"`
+	CheckpointTimeMS int64           `json:"checkpoint_time_ms"`
+	CheckpointBytes  int64           `json:"checkpoint_bytes"`
+}
+
+// oneAppJSON is what app shows beyond apps.
+type oneAppJSON struct {
+	appJSON
+	UnderReplicated int64 `json:"under_replicated"`
 }
 
 type batchesJSON struct {
@@ -87,6 +96,10 @@ type receiverJSON struct {
 	LastError string `json:"last_error"`
 	ErrorMS   int64  `json:"error_ms"`
 	Errors    int64  `json:"errors"`
+	Kind      string `json:"kind"`
+	Mark      string `json:"mark"`
+	Positions int64  `json:"positions"`
+	Rate      int64  `json:"rate"`
 }
 
 // word gives the last word of an enumeration value's name in lower case: APP_STATE_RUNNING with its prefix is running.
@@ -98,7 +111,7 @@ func memberOf(m *raftstreamv1.Member) memberJSON {
 	return memberJSON{
 		Name: m.GetName(), ID: m.GetId(), Roles: append([]string{}, m.GetRoles()...),
 		Status: word(m.GetStatus().String(), "MEMBER_STATUS_"), Raft: word(m.GetRaft().String(), "RAFT_ROLE_"),
-		RPCAddr: m.GetRpcAddr(), HTTPAddr: m.GetHttpAddr(), Version: m.GetVersion(),
+		RPCAddr: m.GetRpcAddr(), HTTPAddr: m.GetHttpAddr(), Version: m.GetVersion(), Learner: m.GetLearner(),
 	}
 }
 
@@ -120,6 +133,7 @@ func appOf(a *raftstreamv1.App) appJSON {
 		Coordinator: a.GetCoordinator(), ID: a.GetId(), Error: a.GetError(), Params: params,
 		BlockMS: a.GetBlockMs(), Partitions: a.GetPartitions(), Replication: a.GetReplication(),
 		Fingerprint: a.GetFingerprint(), SubmittedMS: a.GetSubmittedMs(), StoppedMS: a.GetStoppedMs(),
+		CheckpointTimeMS: a.GetCheckpointTimeMs(), CheckpointBytes: a.GetCheckpointBytes(),
 	}
 }
 
@@ -136,6 +150,7 @@ func receiverOf(r *raftstreamv1.Receiver) receiverJSON {
 		App: r.GetApp(), AppID: r.GetAppId(), Stream: r.GetStream(), Source: r.GetSource(),
 		State: word(r.GetState().String(), "RECEIVER_STATE_"), Instance: r.GetInstance(), Node: r.GetNode(), Addr: r.GetAddr(),
 		SinceMS: r.GetSinceMs(), LastError: r.GetLastError(), ErrorMS: r.GetErrorMs(), Errors: r.GetErrors(),
+		Kind: word(r.GetKind().String(), "RECEIVER_KIND_"), Mark: r.GetMark(), Positions: r.GetPositions(), Rate: r.GetRate(),
 	}
 }
 

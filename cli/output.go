@@ -72,3 +72,11 @@ func clock(ms int64) string {
 
 // millis shows a duration in milliseconds.
 func millis(ms int64) string { return (time.Duration(ms) * time.Millisecond).String() }
+
+// perSecond shows a limit of records; 0 is none.
+func perSecond(rate int64) string {
+	if rate == 0 {
+		return ""
+	}
+	return grouped(rate) + "/s"
+}

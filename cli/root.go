@@ -99,7 +99,7 @@ func (e *env) rootCommand() *cobra.Command {
 	root.AddCommand(
 		e.startCommand(), e.demoCommand(&g),
 		e.submitCommand(&g), e.stopCommand(&g), e.resumeCommand(&g),
-		e.appsCommand(&g), e.appCommand(&g), e.batchesCommand(&g), e.receiversCommand(&g), e.membersCommand(&g),
+		e.appsCommand(&g), e.appCommand(&g), e.batchesCommand(&g), e.receiversCommand(&g), e.eventsCommand(&g), e.membersCommand(&g),
 		e.ledgerCommand(&g), e.ingestCommand(&g), e.versionCommand(&g),
 	)
 	usageArguments(root)

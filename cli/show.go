@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -55,7 +54,7 @@ func (e *env) appCommand(g *globals) *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("show %s: %w", args[0], err)
 				}
-				j := appOf(reply.GetApp())
+				j := oneAppJSON{appOf(reply.GetApp()), reply.GetApp().GetUnderReplicated()}
 				if g.output == "json" {
 					return printJSON(e.out, j)
 				}
@@ -67,7 +66,7 @@ func (e *env) appCommand(g *globals) *cobra.Command {
 	return cmd
 }
 
-func (e *env) printApp(j *appJSON) error {
+func (e *env) printApp(j *oneAppJSON) error {
 	t := newTable(e.out, "name", j.Name)
 	t.row("application", j.App)
 	t.row("id", j.ID)
@@ -91,6 +90,10 @@ func (e *env) printApp(j *appJSON) error {
 	t.row("records queued", grouped(j.RecordsQueued))
 	t.row("records processed", grouped(j.RecordsProcessed))
 	t.row("records discarded", grouped(j.RecordsDiscarded))
+	t.row("blocks with too few copies", j.UnderReplicated)
+	if j.CheckpointTimeMS != 0 {
+		t.row("last checkpoint of state", fmt.Sprintf("%s, %s bytes", clock(j.CheckpointTimeMS), grouped(j.CheckpointBytes)))
+	}
 	t.row("coordinator", j.Coordinator)
 	t.row("fingerprint", j.Fingerprint)
 	return t.flush()
@@ -133,8 +136,10 @@ func (e *env) batchesCommand(g *globals) *cobra.Command {
 func (e *env) receiversCommand(g *globals) *cobra.Command {
 	var stale bool
 	cmd := &cobra.Command{
-		Use:     "receivers [NAME]",
-		Short:   "List receivers and where they run",
+		Use:   "receivers [NAME]",
+		Short: "List input streams and where their receivers run",
+		Long: "Lists input streams. A stream of kind receiver is fed by a receiver on the node shown. One of kind direct is read by the\n" +
+			"tasks of each batch; what its source has up to MARK is in batches that nothing reads again, and may be removed there.",
 		Example: "  raftstream receivers wc",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -150,45 +155,12 @@ func (e *env) receiversCommand(g *globals) *cobra.Command {
 				if g.output == "json" {
 					return printJSON(e.out, receiversJSON{each(reply.GetReceivers(), receiverOf)})
 				}
-				t := newTable(e.out, "APP", "STREAM", "SOURCE", "STATE", "NODE", "INSTANCE", "SINCE", "ERRORS", "LAST ERROR")
+				t := newTable(e.out, "APP", "STREAM", "KIND", "SOURCE", "STATE", "NODE", "INSTANCE", "SINCE", "RATE", "POSITIONS", "MARK", "ERRORS", "LAST ERROR")
 				for _, r := range reply.GetReceivers() {
 					j := receiverOf(r)
-					t.row(j.App, j.Stream, j.Source, j.State, j.Node, j.Instance, clock(j.SinceMS), j.Errors, j.LastError)
+					t.row(j.App, j.Stream, j.Kind, j.Source, j.State, j.Node, j.Instance, clock(j.SinceMS), perSecond(j.Rate), j.Positions, j.Mark, j.Errors, j.LastError)
 				}
 				return t.flush()
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&stale, "stale", false, staleUsage)
-	return cmd
-}
-
-func (e *env) membersCommand(g *globals) *cobra.Command {
-	var stale bool
-	cmd := &cobra.Command{
-		Use:     "members",
-		Short:   "List the nodes of the cluster",
-		Example: "  raftstream members",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.call(cmd.Context(), g, func(ctx context.Context, c *client.Client) error {
-				reply, err := c.ListMembers(ctx, &raftstreamv1.ListMembersRequest{Stale: stale})
-				if err != nil {
-					return fmt.Errorf("list members: %w", err)
-				}
-				j := membersOf(reply)
-				if g.output == "json" {
-					return printJSON(e.out, j)
-				}
-				t := newTable(e.out, "NAME", "STATUS", "RAFT", "ROLES", "RPC", "HTTP", "VERSION", "ID")
-				for _, m := range j.Members {
-					t.row(m.Name, m.Status, m.Raft, strings.Join(m.Roles, ","), m.RPCAddr, m.HTTPAddr, m.Version, m.ID)
-				}
-				if err := t.flush(); err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(e.out, "term %d, leader %s\n", j.Term, j.Leader)
-				return err
 			})
 		},
 	}
