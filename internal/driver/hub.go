@@ -101,7 +101,7 @@ func openSession(ctx context.Context, t *tenure, hello job.Hello) (id.Session, e
 		case opened.Outcome != fsm.Limited || try == sessionTries:
 			return 0, fmt.Errorf("%w: %s", ErrRefused, opened.Reason)
 		}
-		if !wait(ctx, rand.N(time.Duration(try)*sessionPause), nil, nil) {
+		if !wait(ctx, rand.N(time.Duration(try)*sessionPause), signals{}) {
 			return 0, context.Cause(ctx)
 		}
 	}

@@ -267,7 +267,7 @@ func (d *Driver) observe(ctx context.Context) {
 		began := time.Now()
 		v := d.cfg.Raft.View()
 		d.cfg.Observe(v)
-		if !wait(ctx, Idle, d.cfg.Raft.Changed(v.Index()), nil) || !rest(ctx, began, observePause) {
+		if !wait(ctx, Idle, signals{d.cfg.Raft.Changed(v.Index())}) || !rest(ctx, began, observePause) {
 			return
 		}
 	}

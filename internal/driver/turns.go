@@ -27,9 +27,14 @@ type Turn func(ctx context.Context, v fsm.View) (again time.Duration, err error)
 // Turns is what a duty runs: turn after turn, whenever the ledger or the connections changed or the time came that the
 // turn before asked for. It returns nil when ctx ends.
 func Turns(ctx context.Context, l Ledger, c Connections, turn Turn) error {
+	return TurnsWith(ctx, l, c, func() <-chan struct{} { return nil }, turn)
+}
+
+// TurnsWith is Turns for a duty that heeds one thing more: what more gives is closed when that has changed next.
+func TurnsWith(ctx context.Context, l Ledger, c Connections, more func() <-chan struct{}, turn Turn) error {
 	for {
 		began := time.Now()
-		connected := c.Changed() // before the view is taken: no change is missed
+		connected, other := c.Changed(), more() // before the view is taken: no change is missed
 		v := l.View()
 		again, err := turn(ctx, v)
 		switch {
@@ -40,14 +45,17 @@ func Turns(ctx context.Context, l Ledger, c Connections, turn Turn) error {
 		case err != nil:
 			return err
 		}
-		if !wait(ctx, again, l.Changed(v.Index()), connected) || !rest(ctx, began, turnPause) {
+		if !wait(ctx, again, signals{l.Changed(v.Index()), connected, other}) || !rest(ctx, began, turnPause) {
 			return nil
 		}
 	}
 }
 
-// wait returns when the time is over or one of the channels has something to say; false when ctx ended first.
-func wait(ctx context.Context, d time.Duration, a, b <-chan struct{}) bool {
+// signals are what wait waits for; nil is none.
+type signals [3]<-chan struct{}
+
+// wait returns when the time is over or one of the signals comes; false when ctx ended first.
+func wait(ctx context.Context, d time.Duration, s signals) bool {
 	var over <-chan time.Time
 	if d != Idle {
 		timer := time.NewTimer(d)
@@ -58,8 +66,9 @@ func wait(ctx context.Context, d time.Duration, a, b <-chan struct{}) bool {
 	case <-ctx.Done():
 		return false
 	case <-over:
-	case <-a:
-	case <-b:
+	case <-s[0]:
+	case <-s[1]:
+	case <-s[2]:
 	}
 	return true
 }
@@ -70,5 +79,5 @@ func rest(ctx context.Context, began time.Time, pause time.Duration) bool {
 	if left <= 0 {
 		return ctx.Err() == nil
 	}
-	return wait(ctx, left, nil, nil)
+	return wait(ctx, left, signals{})
 }

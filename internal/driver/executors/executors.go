@@ -21,9 +21,19 @@ const Silence = 3 * time.Second
 
 // Duty is the duty.
 type Duty struct {
-	conns   driver.Connections
-	refuses Refuses
-	log     *slog.Logger
+	conns    driver.Connections
+	refuses  Refuses
+	evidence Evidence
+	log      *slog.Logger
+}
+
+// Evidence knows of processes that are over. electionwatch.Watch is one.
+type Evidence interface {
+	// Dead reports whether the process that ran as a start of a store (its generation) is over, for sure. False says
+	// nothing.
+	Dead(s id.Store, generation uint64) bool
+	// Changed is closed when next something is known that was not.
+	Changed() <-chan struct{}
 }
 
 var _ driver.Duty = (*Duty)(nil)
@@ -31,6 +41,13 @@ var _ driver.Duty = (*Duty)(nil)
 // New makes the duty. r may be nil: then a process is known to be dead only when its connection said so.
 func New(c driver.Connections, r Refuses, log *slog.Logger) *Duty {
 	return &Duty{conns: c, refuses: r, log: log.With("duty", "executors")}
+}
+
+// With makes the duty close the session of a process at once when there is evidence that it is over. It is to be called
+// before Run.
+func (d *Duty) With(e Evidence) *Duty {
+	d.evidence = e
+	return d
 }
 
 // Name names the duty.
@@ -45,7 +62,10 @@ func (d *Duty) Run(ctx context.Context, l driver.Ledger) error {
 		sent:      driver.NewSent[table, int](),
 		probes:    probes{refuses: d.refuses},
 	}
-	return driver.Turns(ctx, l, d.conns, t.take)
+	if d.evidence == nil {
+		return driver.Turns(ctx, l, d.conns, t.take)
+	}
+	return driver.TurnsWith(ctx, l, d.conns, d.evidence.Changed, t.take)
 }
 
 // table is what there is one of to be sent: the table of peers.
@@ -81,6 +101,10 @@ func (t *turn) silent(ctx context.Context, v fsm.View) (closing map[id.Session]f
 	}
 	var suspects []suspect
 	for s := range v.Sessions() {
+		if t.evidence != nil && t.evidence.Dead(s.Store, s.Generation) { // whatever is left of its connection
+			end(s.ID, "its process is over")
+			continue
+		}
 		if _, connected := t.conns.Of(s.ID); connected {
 			continue
 		}

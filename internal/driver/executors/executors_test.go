@@ -222,3 +222,55 @@ func TestEveryExecutorKnowsThePeers(t *testing.T) {
 		}
 	})
 }
+
+// evidence is what a test knows of processes.
+type evidence struct {
+	mu      sync.Mutex
+	over    map[id.Store]uint64 // generations below are over
+	changed chan struct{}
+}
+
+func (e *evidence) Dead(s id.Store, generation uint64) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return generation < e.over[s]
+}
+
+func (e *evidence) Changed() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.changed
+}
+
+func (e *evidence) kill(s id.Store, generation uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over[s] = generation + 1
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+func TestEvidenceOfDeathEndsTheSessionAtOnceAndNoLaterStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &evidence{over: map[id.Store]uint64{}, changed: make(chan struct{})}
+		r := drivertest.Start(t, nil, func(r *drivertest.Rig) []driver.Duty {
+			return []driver.Duty{New(r.Hub, nil, r.Logger).With(e)}
+		})
+		r.Lead()
+		lost, held, other := r.Executor("a"), r.Executor("b"), r.Executor("c")
+		lost.Close()
+		began := time.Now()
+		e.kill(lost.Hello.Store, lost.Hello.Generation)
+		e.kill(held.Hello.Store, held.Hello.Generation) // its connection has not noticed yet
+		r.Until("the sessions are closed", func() bool { return !isOpen(r, lost) && !isOpen(r, held) })
+		if took := time.Since(began); took > 10*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		lost.Hello.Generation++
+		lost.Connect()
+		time.Sleep(time.Minute)
+		if !isOpen(r, lost) || !isOpen(r, other) {
+			t.Error("the session of a process that lives was closed")
+		}
+	})
+}
