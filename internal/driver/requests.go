@@ -49,14 +49,14 @@ func (c *conn) read(n id.App, fill func(v fsm.View, a *fsm.App, reply *job.Reply
 
 // propose proposes what a request reports and makes the reply of the result.
 func (c *conn) propose(ctx context.Context, r job.ToDriver) (job.Reply, error) {
-	command, err := commandOf(r, c.welcome.Session, time.Now().UnixMilli())
+	command, err := CommandOf(r, c.welcome.Session, time.Now().UnixMilli())
 	if err != nil {
 		return job.Reply{}, err
 	}
 	result, err := c.tenure.Propose(ctx, command)
 	switch {
 	case errors.Is(err, id.ErrOverloaded):
-		return replyTo(r, fsm.Result{Outcome: fsm.Limited, Reason: id.ErrOverloaded.Error()})
+		return ReplyTo(r, fsm.Result{Outcome: fsm.Limited, Reason: id.ErrOverloaded.Error()})
 	case errors.Is(err, id.ErrTooLarge):
 		return c.tooLarge(ctx, r, err)
 	case err != nil:
@@ -71,7 +71,7 @@ func (c *conn) propose(ctx context.Context, r job.ToDriver) (job.Reply, error) {
 			return job.Reply{}, fmt.Errorf("%w: session %d is over", ErrClosed, c.welcome.Session)
 		}
 	}
-	reply, err := replyTo(r, result)
+	reply, err := ReplyTo(r, result)
 	if started, ok := r.(*job.ReceiverStarted); ok && err == nil && reply.Outcome == job.Done {
 		reply.Positions = PositionsOf(v, started.App, started.Stream)
 	}
@@ -83,7 +83,7 @@ func (c *conn) propose(ctx context.Context, r job.ToDriver) (job.Reply, error) {
 func (c *conn) tooLarge(ctx context.Context, r job.ToDriver, cause error) (job.Reply, error) {
 	report, ok := r.(*job.BlocksReport)
 	if !ok || len(report.Blocks) < 2 {
-		return replyTo(r, fsm.Result{Outcome: fsm.Refused, Reason: cause.Error()})
+		return ReplyTo(r, fsm.Result{Outcome: fsm.Refused, Reason: cause.Error()})
 	}
 	half := len(report.Blocks) / 2
 	first, err := c.answer(ctx, &job.BlocksReport{Blocks: report.Blocks[:half]})
@@ -97,8 +97,8 @@ func (c *conn) tooLarge(ctx context.Context, r job.ToDriver, cause error) (job.R
 	return job.Reply{Outcome: job.Done, Blocks: append(first.Blocks, second.Blocks...)}, nil
 }
 
-// commandOf makes the command of a request that came under a session.
-func commandOf(r job.ToDriver, s id.Session, nowMS int64) (fsm.Command, error) {
+// CommandOf makes the command of what a request reports; it came under a session. Questions have none.
+func CommandOf(r job.ToDriver, s id.Session, nowMS int64) (fsm.Command, error) {
 	switch r := r.(type) {
 	case *job.BlocksReport:
 		blocks := make([]fsm.AddedBlock, len(r.Blocks))
@@ -151,9 +151,9 @@ func checkpointCommand(r *job.CheckpointReport, nowMS int64) fsm.Command {
 	return c
 }
 
-// replyTo makes the reply of a result. A report of blocks is answered block by block; where it failed as a whole, every
+// ReplyTo makes the reply of a result. A report of blocks is answered block by block; where it failed as a whole, every
 // block has that fate.
-func replyTo(r job.ToDriver, result fsm.Result) (job.Reply, error) {
+func ReplyTo(r job.ToDriver, result fsm.Result) (job.Reply, error) {
 	reply := job.Reply{Outcome: outcome(result.Outcome), Index: result.Index, Reason: result.Reason, Delete: result.Missing}
 	report, ok := r.(*job.BlocksReport)
 	if !ok {
