@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,15 +178,15 @@ func (p *planner) forget(names []string, r connector.PlanRequest) (kept int, pla
 		return kept, plan
 	}
 	size := 0
-	for name, since := range gone {
+	for _, name := range slices.Sorted(maps.Keys(gone)) {
+		if p.now.Sub(gone[name]) < forgetAfter {
+			continue
+		}
 		if size += len(name) + around; size > forgetBytes {
 			break
 		}
-		if p.now.Sub(since) >= forgetAfter {
-			plan.Forget = append(plan.Forget, name)
-		}
+		plan.Forget = append(plan.Forget, name)
 	}
-	slices.Sort(plan.Forget)
 	return kept, plan
 }
 

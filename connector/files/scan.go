@@ -12,17 +12,19 @@ import (
 	"github.com/raftstream/raftstream/connector"
 )
 
-// scanBuffer is how much of a file is read at once, at most partBytes.
-const scanBuffer = 1 << 20
+// limits are those of a scan, in bytes: a line is shorter than a part.
+type limits struct{ buffer, part, line int64 }
+
+var usual = limits{buffer: 1 << 20, part: partBytes, line: MaxLine}
 
 // errLater says that a scan stopped where its time ended, and goes on from there.
 var errLater = errors.New("the scan is not finished")
 
 // lineError says that a file cannot be taken as it is: trying again does not help.
-type lineError struct{ offset int64 }
+type lineError struct{ offset, most int64 }
 
 func (e *lineError) Error() string {
-	return fmt.Sprintf("the line at byte %d is longer than %d bytes", e.offset, MaxLine)
+	return fmt.Sprintf("the line at byte %d is longer than %d bytes", e.offset, e.most)
 }
 
 // scan cuts a file into parts at line ends while it reads it, once. It can be stopped and goes on where it was, so that
@@ -42,13 +44,13 @@ type cut struct {
 }
 
 // run scans until the file's size. stop is asked now and then whether the time is over.
-func (s *scan) run(f io.ReaderAt, size int64, stop func() bool) error {
-	buf := make([]byte, scanBuffer)
+func (s *scan) run(f io.ReaderAt, size int64, l limits, stop func() bool) error {
+	buf := make([]byte, min(l.buffer, size))
 	for s.at < size {
 		if stop() {
 			return errLater
 		}
-		most := min(size, s.open.offset+partBytes) - s.at
+		most := min(size, s.open.offset+l.part) - s.at
 		n, err := f.ReadAt(buf[:min(int64(len(buf)), most)], s.at)
 		if n == 0 && err != nil {
 			if errors.Is(err, io.EOF) {
@@ -56,13 +58,13 @@ func (s *scan) run(f io.ReaderAt, size int64, stop func() bool) error {
 			}
 			return err
 		}
-		if err := s.take(buf[:n]); err != nil {
+		if err := s.take(buf[:n], l.line); err != nil {
 			return err
 		}
 		switch s.at {
 		case size:
 			s.last()
-		case s.open.offset + partBytes:
+		case s.open.offset + l.part:
 			s.close()
 		}
 	}
@@ -70,13 +72,13 @@ func (s *scan) run(f io.ReaderAt, size int64, stop func() bool) error {
 }
 
 // take goes on over the next bytes of the file.
-func (s *scan) take(b []byte) error {
+func (s *scan) take(b []byte, longest int64) error {
 	begin := s.open.offset + s.open.length // of the line that b goes on with
 	if first := bytes.IndexByte(b, '\n'); first < 0 {
 		s.sum = crc32.Update(s.sum, castagnoli, b)
 		s.at += int64(len(b))
-		return tooLong(begin, s.at)
-	} else if err := tooLong(begin, s.at+int64(first)); err != nil {
+		return tooLong(begin, s.at, longest)
+	} else if err := tooLong(begin, s.at+int64(first), longest); err != nil {
 		return err
 	}
 	whole := bytes.LastIndexByte(b, '\n') + 1
@@ -89,15 +91,15 @@ func (s *scan) take(b []byte) error {
 	return nil
 }
 
-func tooLong(begin, end int64) error {
-	if end-begin > MaxLine {
-		return &lineError{begin}
+func tooLong(begin, end, longest int64) error {
+	if end-begin > longest {
+		return &lineError{begin, longest}
 	}
 	return nil
 }
 
-// close ends the open part at its last line end, and goes back there. A full part has one: MaxLine is less than
-// partBytes.
+// close ends the open part at its last line end, and goes back there. A full part has one, because a line is shorter
+// than a part.
 func (s *scan) close() {
 	s.parts = append(s.parts, s.open)
 	s.at = s.open.offset + s.open.length
@@ -121,7 +123,7 @@ func (p *planner) scanFile(ctx context.Context, path string, f *file, stop func(
 		return err
 	}
 	defer func() { _ = in.Close() }() // it was read only
-	err = f.scan.run(in, f.size, func() bool { return stop() || ctx.Err() != nil })
+	err = f.scan.run(in, f.size, usual, func() bool { return stop() || ctx.Err() != nil })
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
