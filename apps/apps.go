@@ -4,8 +4,13 @@ package apps
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
+	"github.com/raftstream/raftstream/connector/files"
 	"github.com/raftstream/raftstream/connector/ingest"
+	"github.com/raftstream/raftstream/connector/rate"
+	"github.com/raftstream/raftstream/connector/socket"
 	"github.com/raftstream/raftstream/dstream"
 )
 
@@ -13,14 +18,46 @@ import (
 func Register() {
 	dstream.Register("wordcount", wordCount)
 	dstream.Register("grep", grep)
+	dstream.Register("topk", topK)
 }
 
-// source gives the lines that parameter source names.
+// source gives the lines that parameter source names: KIND or KIND:WHERE.
 func source(c *dstream.Context, name string) (*dstream.DStream[string], error) {
-	if name != "ingest" {
-		return nil, fmt.Errorf("parameter source: %q is not available in this version, expected ingest", name)
+	kind, where, given := strings.Cut(name, ":")
+	switch kind {
+	case "ingest":
+		if !given {
+			return ingest.TextStream(c), nil
+		}
+	case "socket":
+		if _, err := socket.NewReceiver(where); err != nil {
+			return nil, fmt.Errorf("parameter source: %q: %w", name, err)
+		}
+		return socket.TextStream(c, where), nil
+	case "files":
+		if _, err := files.New(where); err != nil {
+			return nil, fmt.Errorf("parameter source: %q: %w", name, err)
+		}
+		return files.TextStream(c, where), nil
+	case "rate":
+		perSecond, err := strconv.Atoi(where)
+		if err == nil {
+			_, err = rate.New(perSecond)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("parameter source: %q, expected rate:N with N lines a second: %w", name, err)
+		}
+		return rate.Lines(c, perSecond), nil
 	}
-	return ingest.TextStream(c), nil
+	return nil, fmt.Errorf("parameter source: %q, expected ingest, socket:HOST:PORT, files:DIR or rate:N", name)
+}
+
+// unavailable refuses a parameter that this version does not know what to do with.
+func unavailable(window string) error {
+	if window != "" {
+		return fmt.Errorf("parameter window: %q: windows are not available in this version", window)
+	}
+	return nil
 }
 
 // write is the applications' output: text files where a prefix is given, else the first elements of every batch.

@@ -9,7 +9,7 @@ import (
 )
 
 type grepParams struct {
-	Source  string `json:"source"`        // ingest
+	Source  string `json:"source"`        // ingest, socket:HOST:PORT, files:DIR or rate:N
 	Pattern string `json:"pattern"`       // regular expression, RE2 syntax
 	Out     string `json:"out,omitempty"` // prefix of text files on a path that all nodes share; else print
 }

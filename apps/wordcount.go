@@ -1,33 +1,49 @@
 package apps
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/raftstream/raftstream/dstream"
 )
 
 type wordCountParams struct {
-	Source  string `json:"source"`            // ingest
+	Source  string `json:"source"`            // ingest, socket:HOST:PORT, files:DIR or rate:N
 	Out     string `json:"out,omitempty"`     // prefix of text files on a path that all nodes share; else print
 	Window  string `json:"window,omitempty"`  // length/slide, 30s/1s
-	Running bool   `json:"running,omitempty"` // totals since the start
+	Running bool   `json:"running,omitempty"` // totals since the start: every batch has those of all words
 }
 
-// wordCount counts how often each word occurs in a batch.
+// count is a word and how often it occurs.
+type count = dstream.KV[string, int64]
+
+// wordCount counts how often each word occurs in a batch, or since the start.
 func wordCount(c *dstream.Context, p wordCountParams) error {
-	if p.Window != "" {
-		return errors.New("parameter window: windows are not available in this version")
-	}
-	if p.Running {
-		return errors.New("parameter running: totals since the start are not available in this version")
+	if err := unavailable(p.Window); err != nil {
+		return err
 	}
 	lines, err := source(c, p.Source)
 	if err != nil {
 		return err
 	}
-	words := dstream.FlatMap(lines, strings.FieldsSeq)
-	pairs := dstream.Map(words, func(w string) dstream.KV[string, int64] { return dstream.Pair(w, int64(1)) })
-	write(dstream.ReduceByKey(pairs, dstream.Sum), p.Out)
+	write(counts(lines, p.Running), p.Out)
 	return nil
+}
+
+// counts are the counts of the words of each batch, or of all batches up to it.
+func counts(lines *dstream.DStream[string], running bool) *dstream.DStream[count] {
+	words := dstream.FlatMap(lines, strings.FieldsSeq)
+	pairs := dstream.Map(words, func(w string) count { return dstream.Pair(w, int64(1)) })
+	perBatch := dstream.ReduceByKey(pairs, dstream.Sum)
+	if !running {
+		return perBatch
+	}
+	return dstream.UpdateStateByKey(perBatch, total)
+}
+
+// total adds what a batch has of a word to what there was.
+func total(values []int64, state dstream.Opt[int64]) dstream.Opt[int64] {
+	for _, v := range values {
+		state.Value += v
+	}
+	return dstream.Some(state.Value)
 }

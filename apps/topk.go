@@ -1,0 +1,75 @@
+package apps
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/raftstream/raftstream/dstream"
+)
+
+const (
+	defaultK = 10
+	maxK     = 10_000
+)
+
+type topKParams struct {
+	Source  string `json:"source"`            // ingest, socket:HOST:PORT, files:DIR or rate:N
+	K       int    `json:"k,omitempty"`       // how many words, 10
+	Window  string `json:"window,omitempty"`  // length/slide, 30s/1s
+	Running bool   `json:"running,omitempty"` // of all batches since the start
+	Out     string `json:"out,omitempty"`     // prefix of text files on a path that all nodes share; else print
+}
+
+// topK finds the most frequent words of a batch, in order.
+func topK(c *dstream.Context, p topKParams) error {
+	if err := unavailable(p.Window); err != nil {
+		return err
+	}
+	if p.K == 0 {
+		p.K = defaultK
+	}
+	if p.K < 1 || p.K > maxK {
+		return fmt.Errorf("parameter k: %d, expected 1 to %d", p.K, maxK)
+	}
+	lines, err := source(c, p.Source)
+	if err != nil {
+		return err
+	}
+	write(largest(counts(lines, p.Running), p.K), p.Out)
+	return nil
+}
+
+// largest keeps the k words with the highest counts, in one partition. Each partition finds its own first, so that
+// little is moved.
+func largest(s *dstream.DStream[count], k int) *dstream.DStream[count] {
+	top := func(in iter.Seq[count]) iter.Seq[count] { return first(in, k) }
+	return dstream.MapPartitions(dstream.MapPartitions(s, top).Repartition(1), top)
+}
+
+// first gives the k words with the highest counts, in order.
+func first(in iter.Seq[count], k int) iter.Seq[count] {
+	return func(yield func(count) bool) {
+		var kept []count
+		for c := range in {
+			kept = append(kept, c)
+			if len(kept) >= 2*k+1000 { // sorted now and then: memory stays bounded, and few sorts are made
+				slices.SortFunc(kept, order)
+				kept = kept[:k]
+			}
+		}
+		slices.SortFunc(kept, order)
+		for _, c := range kept[:min(k, len(kept))] {
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// order puts frequent words first, and equally frequent ones in the order of the alphabet: it leaves nothing open, so
+// that a batch that is run again gives the same.
+func order(a, b count) int {
+	return cmp.Or(cmp.Compare(b.Value, a.Value), cmp.Compare(a.Key, b.Key))
+}
