@@ -34,6 +34,7 @@ func (m *model) stopped(a *mApp, c *ApplicationStopped) Result {
 			a.discarded += b.b.Records
 		}
 	}
+	a.dropPlans(keep)
 	for _, b := range a.pending() {
 		b.forgotten = b.at > keep
 	}
@@ -54,7 +55,7 @@ func (m *model) ended(a *mApp) Result {
 		return mRefused
 	}
 	a.state, a.ended, a.cleaned = Stopped, m.index, a.completed()
-	a.instances = nil
+	a.instances, a.chain = nil, nil
 	for i := range a.offices {
 		a.offices[i].ended = true
 	}
@@ -140,6 +141,9 @@ func (m *model) allocated(a *mApp, c *BlocksAllocated) Result {
 			}
 		}
 	}
+	if !a.plan(c) {
+		return mRefused
+	}
 	for at := c.From; at <= c.To; at += 1000 {
 		a.batches = append(a.batches, &mBatch{at: at, index: m.index})
 	}
@@ -160,6 +164,10 @@ func (m *model) assigned(a *mApp, c *CoordinatorAssigned) Result {
 	if o.id != c.Prev || o.id == id.Office(m.index) || !m.open(c.Session) {
 		return mRefused
 	}
+	if a.lasts == nil {
+		a.lasts = map[id.Office]uint64{}
+	}
+	a.lasts[id.Office(m.index)] = 0
 	a.offices = append(a.offices, mOffice{id: id.Office(m.index), prev: c.Prev, session: c.Session})
 	return m.done()
 }
@@ -178,7 +186,8 @@ func (m *model) completed(a *mApp, c *BatchCompleted) Result {
 		return m.done(b.done)
 	}
 	b := a.mayReport(c.Time, c.Office, c.Attempt)
-	if b == nil || b.failed != 0 || b != a.pending()[0] || c.Lost > 0 && (!a.acceptLoss || c.Lost > a.records(c.Time)) {
+	if b == nil || b.failed != 0 || b != a.pending()[0] || c.Lost > 0 && (!a.acceptLoss || c.Lost > a.records(c.Time)) ||
+		len(c.LostBlocks) > 0 && !a.acceptLoss || !a.lose(c) {
 		return mRefused
 	}
 	b.done, b.by = m.index, *c
@@ -202,6 +211,7 @@ func (m *model) failed(a *mApp, c *BatchFailed) Result {
 				a.discarded += x.b.Records
 			}
 		}
+		a.dropPlans(b.at - 1)
 		b.forgotten = true
 		return m.done()
 	}
@@ -214,9 +224,14 @@ func (m *model) cleaned(a *mApp, c *BatchesCleaned) Result {
 	if c.UpTo <= a.cleaned || a.state == Stopped {
 		return m.done()
 	}
-	if c.UpTo > a.completed()-1000 {
+	if c.UpTo > a.completed()-1000 || a.keyed && c.UpTo > a.checkpointed() {
 		return mRefused
 	}
 	a.cleaned = c.UpTo
+	for _, p := range a.plans {
+		if p.at <= a.cleaned && p.kept {
+			p.kept = false
+		}
+	}
 	return m.done()
 }

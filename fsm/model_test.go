@@ -8,7 +8,8 @@ import (
 )
 
 // model is the ledger written down naively: lists that are searched, counts that are counted anew. It is what the
-// state machine is compared with in TestLedgerAgreesWithItsModel. It knows applications of one stream.
+// state machine is compared with in TestLedgerAgreesWithItsModel. It knows applications of one stream with a receiver;
+// those named "a" have keyed state and a direct stream too (model_state_test.go).
 type model struct {
 	index    uint64
 	sessions []mSession // ever opened
@@ -42,6 +43,10 @@ type mApp struct {
 	stopped    uint64
 	ended      uint64
 	discarded  int64
+	keyed      bool
+	plans      []*mPlan
+	chain      []*mLink
+	lasts      map[id.Office]uint64 // highest number of a piece that was committed
 }
 
 type mBatch struct {
@@ -56,6 +61,7 @@ type mBatch struct {
 type mBlock struct {
 	b     AddedBlock
 	batch id.Time // 0: queued, -1: discarded
+	lost  bool
 	index uint64
 }
 
@@ -189,6 +195,11 @@ func (a *mApp) records(at id.Time) (n int64) {
 			n += b.b.Records
 		}
 	}
+	for _, p := range a.plans {
+		if p.at == at && !p.dropped {
+			n += p.records()
+		}
+	}
 	return n
 }
 
@@ -222,6 +233,8 @@ func (m *model) apply(c Command) Result {
 		return m.added(c, &c.Blocks[0])
 	case *InventoryReported:
 		return m.inventory(c)
+	case *BlocksCopied:
+		return m.copied(c)
 	}
 	a := m.app(mAppOf(c))
 	if a == nil {
@@ -258,6 +271,8 @@ func (m *model) apply(c Command) Result {
 		return m.completed(a, c)
 	case *BatchFailed:
 		return m.failed(a, c)
+	case *StateCheckpointed:
+		return m.checkpointed(a, c)
 	}
 	panic(fmt.Sprintf("model: %T", c))
 }
@@ -285,6 +300,8 @@ func mAppOf(c Command) id.App {
 	case *BatchFailed:
 		return c.App
 	case *BatchesCleaned:
+		return c.App
+	case *StateCheckpointed:
 		return c.App
 	}
 	return 0
@@ -323,7 +340,8 @@ func (m *model) inventory(c *InventoryReported) Result {
 	}
 	r := m.done()
 	for _, n := range c.Blocks {
-		if a := m.app(n.App); a != nil && slices.ContainsFunc(a.blocks, func(b *mBlock) bool { return b.b.ID == n }) {
+		a := m.app(n.App)
+		if a != nil && (a.piece(n) != nil || slices.ContainsFunc(a.blocks, func(b *mBlock) bool { return b.b.ID == n })) {
 			s.named = append(s.named, n) // one that is not committed yet says by itself where its copies are
 		}
 		if a := m.app(n.App); a == nil || a.state == Stopped || a.gone(n) {
@@ -332,12 +350,11 @@ func (m *model) inventory(c *InventoryReported) Result {
 	}
 	for _, a := range m.apps {
 		for _, b := range a.blocks {
-			holds := slices.Contains(s.named, b.b.ID) || slices.Contains(c.Blocks, b.b.ID)
-			lists := slices.Contains(b.b.Stores, s.s.Store)
-			if holds && !lists {
-				b.b.Stores = append(slices.Clone(b.b.Stores), s.s.Store)
-			} else if lists && !holds && c.Last && s.lists && b.index < uint64(c.Session) {
-				b.b.Stores = slices.DeleteFunc(slices.Clone(b.b.Stores), func(o id.Store) bool { return o == s.s.Store })
+			s.list(c, b.b.ID, &b.b.Stores, b.index)
+		}
+		for _, l := range a.chain {
+			for i := range l.c.Pieces {
+				s.list(c, l.c.Pieces[i].ID, &l.c.Pieces[i].Stores, l.index)
 			}
 		}
 	}
@@ -347,8 +364,22 @@ func (m *model) inventory(c *InventoryReported) Result {
 	return r
 }
 
+// list moves the session's store into or out of the stores of something.
+func (s *mSession) list(c *InventoryReported, n id.Block, stores *[]id.Store, index uint64) {
+	holds := slices.Contains(s.named, n) || slices.Contains(c.Blocks, n)
+	lists := slices.Contains(*stores, s.s.Store)
+	if holds && !lists {
+		*stores = append(slices.Clone(*stores), s.s.Store)
+	} else if lists && !holds && c.Last && s.lists && index < uint64(c.Session) {
+		*stores = slices.DeleteFunc(slices.Clone(*stores), func(o id.Store) bool { return o == s.s.Store })
+	}
+}
+
 // gone tells whether a block can never be asked for.
 func (a *mApp) gone(n id.Block) bool {
+	if n.Stream == mState {
+		return a.pieceGone(n)
+	}
 	in := a.instance(n.Instance)
 	if in == nil {
 		return n.Instance < a.current() // it was not granted and never will be
@@ -386,7 +417,7 @@ func (m *model) submitted(c *ApplicationSubmitted) Result {
 	if m.app(id.App(m.index)) != nil {
 		return mLimited
 	}
-	m.apps = append(m.apps, &mApp{id: id.App(m.index), name: c.Name, state: Running, cleaned: mZero})
+	m.apps = append(m.apps, &mApp{id: id.App(m.index), name: c.Name, state: Running, cleaned: mZero, keyed: len(c.States) > 0})
 	return m.done()
 }
 

@@ -21,6 +21,7 @@ type world struct {
 	log     [][]byte // every entry, from index 1
 	base    []byte   // snapshot of some index, nil for none
 	from    uint64   // that index
+	told    uint64   // index after which m has the events
 	history []Command
 }
 
@@ -56,7 +57,7 @@ func TestLedgerAgreesWithItsModel(t *testing.T) {
 
 // start brings an application to where blocks can be added and batches completed.
 func (w *world) start(t *rapid.T) {
-	w.entry(t, &SessionOpened{Store: "A", Generation: 1}, submission("a"))
+	w.entry(t, &SessionOpened{Store: "A", Generation: 1}, mSubmission("a"))
 	w.entry(t, &SessionOpened{Store: "B", Generation: 1})
 	session, app := id.Session(w.index), id.App(w.index-1)
 	w.entry(t, &ReceiverScheduled{App: app, Session: session}, &CoordinatorAssigned{App: app, Session: session})
@@ -139,6 +140,12 @@ func (w *world) crash(t *rapid.T) {
 	if m.View().Hash() != w.m.View().Hash() {
 		t.Fatalf("state after restart from index %d differs from the one before", from)
 	}
+	w.told = max(w.told, from)
+	events := func(m *Machine) []Event { return slices.Collect(m.View().Events(0, w.told)) }
+	if got, want := events(m), events(w.m); !slices.Equal(got, want) {
+		t.Fatalf("events after restart from index %d are\n%v, expected\n%v", from, got, want)
+	}
+	w.told = from
 	w.m = m
 }
 
@@ -160,6 +167,9 @@ func (w *world) compare(t *rapid.T) {
 		for _, b := range a.pending() {
 			pending += a.records(b.at)
 		}
+		for _, p := range a.plans {
+			received += p.records()
+		}
 		o := a.office()
 		if o.ended {
 			o.session = 0
@@ -175,13 +185,14 @@ func (w *world) compare(t *rapid.T) {
 			t.Fatalf("application\n%+v, expected\n%+v", *got, want)
 		}
 		w.compareBlocks(t, v, a)
+		w.compareState(t, v, a)
 	}
 }
 
 func (w *world) compareBlocks(t *rapid.T, v View, a *mApp) {
 	inputs := map[id.Time][]string{}
 	for _, b := range a.blocks {
-		if b.batch == 0 || b.batch > a.cleaned && a.state != Stopped {
+		if !b.lost && (b.batch == 0 || b.batch > a.cleaned && a.state != Stopped) {
 			inputs[b.batch] = append(inputs[b.batch], fmt.Sprint(b.b.ID, b.b.Stores))
 		}
 	}
@@ -224,7 +235,7 @@ func (w *world) draw(t *rapid.T) Command {
 		return &SessionClosed{Session: session}
 	}
 	if len(apps) == 0 || rapid.IntRange(0, 59).Draw(t, "submit") == 17 {
-		return submission(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name"))
+		return mSubmission(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name"))
 	}
 	return w.drawFor(t, v, apps[len(apps)-1-min(len(apps)-1, rapid.IntRange(0, 2).Draw(t, "app"))], session)
 }
@@ -239,12 +250,16 @@ func (w *world) drawFor(t *rapid.T, v View, a *App, session id.Session) Command 
 		"add", "add", "add", "add", "add", "add", "allocate", "allocate", "allocate", "complete", "complete", "complete",
 		"complete", "complete", "clean", "clean", "clean", "assign", "schedule", "schedule", "register", "register",
 		"deregister", "fail", "inventory", "inventory", "inventory", "resume", "resume", "stop", "end", "last", "last",
+		"checkpoint", "checkpoint", "checkpoint", "checkpoint", "copy",
 	}).Draw(t, "kind") {
 	case "add":
 		return w.drawBlock(t, v, a, session)
 	case "allocate":
 		from := a.Interval(a.Allocated, rapid.SampledFrom([]int64{1, 1, 1, 1, 0, 2}).Draw(t, "from"))
-		return &BlocksAllocated{App: a.ID, From: from, To: a.Interval(from, rapid.SampledFrom([]int64{0, 0, 0, 0, 1, 2, -1}).Draw(t, "run"))}
+		return &BlocksAllocated{
+			App: a.ID, From: from, To: a.Interval(from, rapid.SampledFrom([]int64{0, 0, 0, 0, 1, 2, -1}).Draw(t, "run")),
+			Direct: w.drawPlans(t, v, a),
+		}
 	case "last":
 		next := a.Interval(a.Allocated, 1)
 		return &BlocksAllocated{App: a.ID, From: next, To: next, Last: true}
@@ -252,7 +267,7 @@ func (w *world) drawFor(t *rapid.T, v View, a *App, session id.Session) Command 
 		at := a.Interval(a.Completed, rapid.SampledFrom([]int64{1, 1, 1, 1, 0, 2}).Draw(t, "at"))
 		return &BatchCompleted{
 			App: a.ID, Time: at, Office: a.Office, Attempt: v.Attempt(a.ID, at),
-			Lost: max(0, rapid.Int64Range(-9, 2).Draw(t, "lost")),
+			Lost: max(0, rapid.Int64Range(-9, 2).Draw(t, "lost")), LostBlocks: w.drawLost(t, v, a, at),
 		}
 	case "fail":
 		at := a.Interval(a.Completed, rapid.Int64Range(1, 2).Draw(t, "at"))
@@ -270,6 +285,10 @@ func (w *world) drawFor(t *rapid.T, v View, a *App, session id.Session) Command 
 		return &ReceiverRegistered{App: a.ID, Instance: prev, Session: session}
 	case "deregister":
 		return &ReceiverDeregistered{App: a.ID, Instance: prev}
+	case "checkpoint":
+		return w.drawCheckpoint(t, v, a)
+	case "copy":
+		return &BlocksCopied{Session: session, Blocks: w.drawInventory(t, session).Blocks}
 	case "inventory":
 		return w.drawInventory(t, session)
 	case "resume":
@@ -309,7 +328,7 @@ func (w *world) drawBlock(t *rapid.T, v View, a *App, session id.Session) Comman
 }
 
 // drawInventory names some of the blocks that ever were.
-func (w *world) drawInventory(t *rapid.T, session id.Session) Command {
+func (w *world) drawInventory(t *rapid.T, session id.Session) *InventoryReported {
 	c := &InventoryReported{Session: session, First: rapid.Bool().Draw(t, "first part"), Last: rapid.Bool().Draw(t, "last part")}
 	for _, a := range w.model.apps {
 		for _, b := range a.blocks {
@@ -318,6 +337,7 @@ func (w *world) drawInventory(t *rapid.T, session id.Session) Command {
 			}
 		}
 		c.Blocks = append(c.Blocks, id.Block{App: a.id, Instance: a.current(), Number: a.numbers(a.current()) + 1})
+		c.Blocks = append(c.Blocks, w.drawPieces(t, a)...)
 	}
 	return c
 }
