@@ -143,6 +143,15 @@ func (fakePrograms) Build(s dataset.Spec) (dataset.App, error) {
 		return nil, errors.New("parameter source to be given")
 	case "panic":
 		panic("user code")
+	case "files":
+		return fakeApp{plan: &plan.Plan{
+			BatchMS: s.BatchMS, RememberMS: s.BatchMS, CheckpointMS: s.BatchMS, Inputs: []plan.Input{{Source: p.Source}},
+			States: []plan.State{{Stream: 2, SlideMS: s.BatchMS, Partitions: 1}},
+		}}, nil
+	case "slow":
+		return fakeApp{plan: &plan.Plan{BatchMS: s.BatchMS, RememberMS: s.BatchMS, Inputs: []plan.Input{
+			{Source: p.Source, Receiver: true, MaxRate: 50},
+		}}}, nil
 	}
 	return fakeApp{plan: &plan.Plan{BatchMS: s.BatchMS, RememberMS: s.BatchMS, Inputs: []plan.Input{
 		{Stream: 0, Source: p.Source, Receiver: true, Pushed: p.Source == "ingest"},
@@ -202,6 +211,10 @@ type apiNode struct {
 	apps   raftstreamv1.ApplicationsClient
 	nodes  raftstreamv1.ClusterClient
 	addr   string
+
+	server  *Server
+	members []Member // nil: one, with all fields set
+	servers fakeServers
 }
 
 func newAPI(t *testing.T) *apiNode {
@@ -213,13 +226,18 @@ func newAPI(t *testing.T) *apiNode {
 	}
 	t.Cleanup(func() { _ = p.Close() })
 	n.addr = p.Addr()
-	serve(t, NewServer(ServerConfig{API: &API{
+	n.server = NewServer(ServerConfig{API: &API{
 		Name: "n1", Addr: p.Addr(), Version: "v1", Build: "build-1", Ledger: n.ledger, Leader: func() string { return n.leader },
 		Programs: fakePrograms{}, Pushes: n.pusher, Cluster: func() string { return "c" },
+		Servers: &n.servers,
 		Members: func() Membership {
+			if n.members != nil {
+				return Membership{Term: 1, Leader: "n1", Members: n.members}
+			}
 			return Membership{Term: 1, Leader: "n1", Members: []Member{filled[Member](t)}}
 		},
-	}}), p.GRPC())
+	}})
+	serve(t, n.server, p.GRPC())
 	cc, err := connect(p.Addr(), Security{}, dialTCP)
 	if err != nil {
 		t.Fatal(err)
