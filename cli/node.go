@@ -18,6 +18,7 @@ import (
 	"github.com/raftstream/raftstream/internal/datadir"
 	"github.com/raftstream/raftstream/internal/driver"
 	"github.com/raftstream/raftstream/internal/driver/batches"
+	"github.com/raftstream/raftstream/internal/electionwatch"
 	"github.com/raftstream/raftstream/internal/gossip"
 	"github.com/raftstream/raftstream/internal/raftnode"
 	"github.com/raftstream/raftstream/internal/rpc"
@@ -43,6 +44,7 @@ type node struct {
 	port     *rpc.Port
 	gossip   atomic.Pointer[gossip.Gossip] // nil until it is open: raft is there before
 	raft     *raftnode.Node
+	watch    *electionwatch.Watch // nil: this node watches nobody
 	hub      *driver.Hub
 	clock    *batches.Clock
 	driver   *driver.Driver
@@ -151,12 +153,16 @@ func (n *node) steps() []step {
 		{"security", n.openSecurity},
 		{"data directory", n.openDir},
 		{"rpc port", n.openPort},
+		{"election watch", n.serveWatch}, // closed right before the port: others take its end for a reason to look
 	}
 	driver, executor := n.cfg.has(roleDriver), n.cfg.has(roleExecutor)
 	if driver { // before gossip: the first thing that others hear must say whether this node has state
 		all = append(all, step{"raft", n.openRaft})
 	}
 	all = append(all, step{"gossip", n.openGossip}, step{"join", n.checkSeeds})
+	if driver && n.cfg.electionWatch {
+		all = append(all, step{"watch", n.runWatch})
+	}
 	if driver {
 		all = append(all, step{"membership", n.runMembership}, step{"driver", n.openDriver})
 	}

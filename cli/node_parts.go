@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"github.com/raftstream/raftstream/internal/driver/executors"
 	"github.com/raftstream/raftstream/internal/driver/receivers"
 	"github.com/raftstream/raftstream/internal/gossip"
-	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/raftnode"
 	"github.com/raftstream/raftstream/internal/rpc"
 	"github.com/raftstream/raftstream/internal/vfs"
@@ -193,10 +191,14 @@ func (n *node) openBlocks() (err error) {
 func (n *node) openDriver() error {
 	n.clock = batches.NewClock(n.dir.Node(), n.raft.Stats().LastIndex)
 	n.hub = driver.NewHub(n.raft, n.log)
+	sessions := executors.New(n.hub, rpc.Refuses, n.log)
+	if n.watch != nil {
+		sessions = sessions.With(n.watch)
+	}
 	n.driver = driver.New(driver.Config{
 		Raft: n.raft, Hub: n.hub, Node: n.dir.Node(), Name: n.cfg.name, Addr: n.rpcAddr(), Observe: n.observe, Logger: n.log,
 		Duties: []driver.Duty{
-			executors.New(n.hub, rpc.Refuses, n.log),
+			sessions,
 			receivers.New(n.hub, n.log),
 			coordinators.New(n.hub, n.log),
 			batches.New(n.hub, n.clock, n.log),
@@ -213,9 +215,7 @@ func (n *node) runDriver() error {
 		if alone {
 			return nil // nobody to hand over to
 		}
-		if err := n.raft.Transfer(ctx); err != nil && !errors.Is(err, id.ErrNotLeader) {
-			return fmt.Errorf("hand over: %w; the others will elect a leader without", err)
-		}
+		n.handOver(ctx)
 		return nil
 	})
 	n.run("driver", n.driver.Run)

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/raftstream/raftstream/dstream"
 	"github.com/raftstream/raftstream/executor"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/gossip"
 	"github.com/raftstream/raftstream/internal/httpd"
+	"github.com/raftstream/raftstream/internal/raftnode"
 	"github.com/raftstream/raftstream/internal/rpc"
 )
 
@@ -65,7 +68,7 @@ func (n *node) openServer() error {
 		Ready: func() bool { return n.Ready(context.Background()) == nil },
 	}
 	if n.raft != nil {
-		api.Ledger, config.Drivers = ledger{n}, n.hub
+		api.Ledger, api.Servers, config.Drivers = ledger{n}, servers{n.raft}, n.hub
 	}
 	if n.executor != nil {
 		api.Pushes, config.Executor = n.executor, n.executor.Server()
@@ -111,42 +114,35 @@ func (n *node) driverAddrs() []string {
 // membership puts together what gossip sees and what Raft knows. A voter that gossip does not see is shown as dead.
 func (n *node) membership() rpc.Membership {
 	out := rpc.Membership{}
-	roles := make(map[string]rpc.RaftRole)
+	configured := make(map[string]raftnode.Server)
 	leader := ""
 	if n.raft != nil {
 		out.Term = n.raft.Term()
 		leader, _ = n.raft.Leader()
 		for _, s := range n.raft.Configuration() {
-			roles[s.ID] = rpc.RaftFollower
-		}
-		if leader != "" {
-			roles[leader] = rpc.RaftLeader
+			configured[s.ID] = s
 		}
 	}
-	seen := make(map[string]bool)
+	member := func(m rpc.Member) {
+		s, ok := configured[m.ID]
+		m.Raft, m.Learner = rpc.RaftNone, ok && !s.Voter
+		switch {
+		case ok && m.ID == leader:
+			m.Raft, out.Leader = rpc.RaftLeader, m.Name
+		case ok && s.Voter:
+			m.Raft = rpc.RaftFollower
+		}
+		delete(configured, m.ID)
+		out.Members = append(out.Members, m)
+	}
 	for _, m := range n.members() {
-		seen[m.ID] = true
-		if m.ID == leader {
-			out.Leader = m.Name
-		}
-		role := roles[m.ID]
-		if role == 0 {
-			role = rpc.RaftNone
-		}
-		out.Members = append(out.Members, rpc.Member{
-			Name: m.Name, ID: m.ID, Roles: m.Roles.Strings(), Status: statuses[m.Status], Raft: role,
+		member(rpc.Member{
+			Name: m.Name, ID: m.ID, Roles: m.Roles.Strings(), Status: statuses[m.Status],
 			RPCAddr: m.RPCAddr, HTTPAddr: m.HTTPAddr(), Version: m.Version,
 		})
 	}
-	if n.raft == nil {
-		return out
-	}
-	for _, s := range n.raft.Configuration() {
-		if !seen[s.ID] {
-			out.Members = append(out.Members, rpc.Member{
-				Name: s.ID, ID: s.ID, Roles: []string{roleDriver}, Status: rpc.Dead, Raft: roles[s.ID], RPCAddr: s.Addr,
-			})
-		}
+	for _, s := range slices.Sorted(maps.Keys(configured)) {
+		member(rpc.Member{Name: s, ID: s, Roles: []string{roleDriver}, Status: rpc.Dead, RPCAddr: configured[s].Addr})
 	}
 	return out
 }

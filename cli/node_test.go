@@ -23,6 +23,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if flags, ok := os.LookupEnv(asNode); ok {
+		os.Args = append(os.Args, strings.Fields(flags)...)
+		Main()
+	}
 	dstream.Register("countwords", func(c *dstream.Context, p struct {
 		Out string `json:"out"`
 	},

@@ -33,7 +33,8 @@ var errStranger = errors.New("another node answers")
 // met is a process that was connected, and whose fate is open since.
 type met struct {
 	hello Hello
-	at    Peer // where it was connected
+	at    Peer      // where it was connected
+	lost  time.Time // its connection ended
 }
 
 // follow watches one peer until ctx ends.
@@ -46,18 +47,18 @@ func (w *Watch) follow(ctx context.Context, p *peer) {
 		switch {
 		case err == nil:
 			w.connected(ctx, p, last, h)
-			last = &met{h, at}
 			began := time.Now()
 			w.wait(ctx, c)
+			last = &met{h, at, time.Now()}
 			w.log.Debug("election watch: connection ended", "peer", p.node)
 			w.know(p, Unknown, 0)
-			if time.Since(began) >= steady {
+			if last.lost.Sub(began) >= steady {
 				pace.hurry()
 				continue
 			}
 		case last != nil && last.at == at && errors.Is(err, syscall.ECONNREFUSED) && w.refuses(ctx, at.Gossip):
 			w.know(p, Dead, last.hello.Generation+1)
-			w.tell(ctx, p, Dead)
+			w.tell(ctx, p, Dead, last.lost)
 			last = nil
 		default:
 			w.log.Debug("election watch: no answer", "peer", p.node, "error", err)
@@ -73,13 +74,13 @@ func (w *Watch) connected(ctx context.Context, p *peer, last *met, h Hello) {
 		return
 	}
 	w.know(p, Restarted, h.Generation)
-	w.tell(ctx, p, Restarted)
+	w.tell(ctx, p, Restarted, last.lost)
 }
 
-func (w *Watch) tell(ctx context.Context, p *peer, v Verdict) {
+func (w *Watch) tell(ctx context.Context, p *peer, v Verdict, lost time.Time) {
 	w.log.Info("election watch: the process of a node is over", "peer", p.node, "verdict", v.String())
 	if w.cfg.Died != nil {
-		w.cfg.Died(ctx, p.node)
+		w.cfg.Died(ctx, p.node, lost)
 	}
 }
 

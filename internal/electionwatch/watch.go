@@ -38,9 +38,10 @@ type Config struct {
 	Peers func() []Peer
 	// PeersChanged is closed at their next change; nil, or a nil channel: they are looked at every second.
 	PeersChanged func() <-chan struct{}
-	// Died is told of a node whose process is over, once per process. It is called on the goroutine that watches the
-	// node, which waits: it should return within some hundred milliseconds, and when ctx ends. nil: nobody is told.
-	Died   func(ctx context.Context, node string)
+	// Died is told of a node whose process is over, once per process, with the time at which its connection ended: what
+	// the node did since, another process did. It is called on the goroutine that watches the node, which waits: it
+	// should return within some hundred milliseconds, and when ctx ends. nil: nobody is told.
+	Died   func(ctx context.Context, node string, lost time.Time)
 	Logger *slog.Logger
 }
 

@@ -167,7 +167,7 @@ func watch(t *testing.T, peers ...Peer) *watched {
 			defer w.mu.Unlock()
 			return w.news
 		},
-		Died:   func(_ context.Context, node string) { w.died <- node },
+		Died:   func(_ context.Context, node string, _ time.Time) { w.died <- node },
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
