@@ -1,11 +1,12 @@
 // Package receivers owns the driver's duty over receivers (Spark: ReceiverTracker): each one of a running application
 // has an instance on some executor, and one of an application that stops comes to its end. It promises that an
-// executor is told to start an instance after every connect, and that one that failed is granted again with back-off;
-// it must not know what receivers receive.
+// executor is told to start an instance after every connect, that one that failed is granted again with back-off, and
+// that receivers move to executors that join; it must not know what receivers receive.
 package receivers
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"slices"
 	"time"
@@ -17,7 +18,7 @@ import (
 	"github.com/raftstream/raftstream/tracker"
 )
 
-// A receiver whose instance ended by itself is granted again after a pause; it doubles with every failure.
+// A receiver whose instance ended by itself is granted again after a pause; it doubles with every failure in a row.
 const (
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
@@ -46,6 +47,8 @@ func (d *Duty) Run(ctx context.Context, l driver.Ledger) error {
 		ledger:    l,
 		proposals: driver.NewProposals[key](d.log),
 		sent:      driver.NewSent[key, order](),
+		streaks:   make(streaks),
+		moves:     newMoves(),
 	}
 	return driver.Turns(ctx, l, d.conns, t.take)
 }
@@ -67,12 +70,16 @@ type turn struct {
 	ledger    driver.Ledger
 	proposals *driver.Proposals[key]
 	sent      *driver.Sent[key, order]
+	streaks   streaks
+	moves     *moves
 }
 
 func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
 	again := driver.Idle
 	commands := make(map[key]fsm.Command)
 	now := time.Now()
+	t.streaks.forget(v)
+	t.moves.look(v)
 	for a := range v.Apps() {
 		if a.State == fsm.Stopped {
 			continue
@@ -99,7 +106,8 @@ func (t *turn) schedule(v fsm.View, a *fsm.App, now time.Time, commands map[key]
 	}
 	var fresh, idle []*tracker.Receiver
 	for r := range v.Receivers(a.ID) {
-		switch left := retryIn(v, r, now); {
+		t.streaks.note(r)
+		switch left := t.retryIn(v, r, now); {
 		case r.State != tracker.Inactive:
 		case left > 0:
 			again = min(again, left)
@@ -109,10 +117,11 @@ func (t *turn) schedule(v fsm.View, a *fsm.App, now time.Time, commands map[key]
 			idle = append(idle, r)
 		}
 	}
+	executors := t.able(v, a)
+	again = min(again, t.moves.begin(v, a, executors, now))
 	if len(fresh)+len(idle) == 0 {
 		return again
 	}
-	executors := t.able(v, a)
 	grant := func(r *tracker.Receiver, candidates []tracker.Candidate) {
 		if s := choose(r, candidates, executors); s != 0 {
 			commands[key{a.ID, r.Stream}] = &fsm.ReceiverScheduled{
@@ -124,7 +133,7 @@ func (t *turn) schedule(v fsm.View, a *fsm.App, now time.Time, commands map[key]
 		grant(fresh[i], candidates)
 	}
 	if len(idle) > 0 {
-		all := everyReceiver(v)
+		all := slices.Collect(eachReceiver(v))
 		for _, r := range idle {
 			grant(r, tracker.RescheduleReceiver(r, all, executors))
 		}
@@ -182,7 +191,7 @@ func (t *turn) order(v fsm.View, a *fsm.App) bool {
 		switch {
 		case r.State == tracker.Inactive:
 			o.stop, o.discard = true, true
-		case a.Draining:
+		case a.Draining || t.moves.moving(r):
 			o.stop = true
 		}
 		all = t.sent.Send(c, key{a.ID, r.Stream}, o, func() job.ToExecutor { return t.message(a, r, o) }) && all
@@ -195,7 +204,16 @@ func (t *turn) message(a *fsm.App, r *tracker.Receiver, o order) job.ToExecutor 
 	if o.stop {
 		return &job.StopReceiver{Epoch: epoch, App: a.ID, Stream: r.Stream, Instance: r.Instance, Discard: o.discard}
 	}
-	return &job.StartReceiver{Epoch: epoch, App: driver.AppOf(a), Stream: r.Stream, Instance: r.Instance}
+	return &job.StartReceiver{Epoch: epoch, App: driver.AppOf(a), Stream: r.Stream, Instance: r.Instance, Rate: rateOf(a, r.Stream)}
+}
+
+// rateOf is how many records per second a receiver takes in at most, 0 for no limit.
+func rateOf(a *fsm.App, s id.Stream) int64 {
+	i := slices.IndexFunc(a.Inputs, func(in fsm.InputStream) bool { return in.Stream == s })
+	if i < 0 {
+		return 0
+	}
+	return a.Inputs[i].Rate
 }
 
 // abandon closes instances of a draining application that never began: they may not begin any more, and nobody would
@@ -217,25 +235,28 @@ func abandon(v fsm.View, a *fsm.App, now time.Time, commands map[key]fsm.Command
 func failed(r *tracker.Receiver) bool { return r.LastError != "" && r.ErrorMS >= r.Since }
 
 // retryIn is how long a receiver has to wait after its instance ended by itself; there is no wait when it ended with its
-// session. It is never more than the longest pause, wherever the wall clock has jumped to.
-func retryIn(v fsm.View, r *tracker.Receiver, now time.Time) time.Duration {
+// session, or because it moves. It is never more than the longest pause, wherever the wall clock has jumped to.
+func (t *turn) retryIn(v fsm.View, r *tracker.Receiver, now time.Time) time.Duration {
 	pause := time.Duration(0)
-	if _, open := v.Session(r.Session); open {
+	if _, open := v.Session(r.Session); open && !t.moves.moving(r) {
 		pause = firstRetry
 	}
 	if failed(r) {
-		pause = min(firstRetry<<min(max(r.Errors-1, 0), 5), lastRetry)
+		pause = min(firstRetry<<min(max(t.streaks.failures(r)-1, 0), 5), lastRetry)
 	}
 	passed := time.Duration(now.UnixMilli()-r.Since) * time.Millisecond
 	return pause - max(passed, 0)
 }
 
-func everyReceiver(v fsm.View) []*tracker.Receiver {
-	var all []*tracker.Receiver
-	for a := range v.Apps() {
-		for r := range v.Receivers(a.ID) {
-			all = append(all, r)
+// eachReceiver lists the receivers of all applications.
+func eachReceiver(v fsm.View) iter.Seq[*tracker.Receiver] {
+	return func(yield func(*tracker.Receiver) bool) {
+		for a := range v.Apps() {
+			for r := range v.Receivers(a.ID) {
+				if !yield(r) {
+					return
+				}
+			}
 		}
 	}
-	return all
 }
