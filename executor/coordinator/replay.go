@@ -156,8 +156,8 @@ func (b *batch) remake(ctx context.Context, stream id.Stream, t id.Time, parts [
 		return err
 	}
 	tr, of, err := b.plantState(ctx, stream, t)
-	if err != nil {
-		return err
+	if err != nil || of == nil {
+		return err // a stream without a dataset at t had none before it: the next one goes on from the empty state
 	}
 	if err := b.giveUp(ctx, tr.leaves); err != nil {
 		return err
@@ -190,7 +190,7 @@ func (b *batch) remake(ctx context.Context, stream id.Stream, t id.Time, parts [
 	return nil
 }
 
-// plantState makes the tree of a stream's state at an earlier time, and finds the state in it.
+// plantState makes the tree of a stream's state at an earlier time, and finds the state in it; nil where there is none.
 func (b *batch) plantState(ctx context.Context, stream id.Stream, t id.Time) (*tree, dataset.Stateful, error) {
 	tr, err := b.plant(ctx, stream, t)
 	if err != nil {
@@ -208,9 +208,6 @@ func (b *batch) plantState(ctx context.Context, stream id.Stream, t id.Time) (*t
 			}
 			return of == nil
 		})
-	}
-	if of == nil {
-		return nil, nil, failed("stream %d has no keyed state at %d, and later batches go on from it", stream, t)
 	}
 	return tr, of, nil
 }
