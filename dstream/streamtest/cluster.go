@@ -15,6 +15,7 @@ import (
 	"github.com/raftstream/raftstream/executor/local"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/driver"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/plan"
 	"github.com/raftstream/raftstream/internal/vfs"
@@ -47,7 +48,7 @@ type cluster struct {
 	epochs uint64      // generation of executors
 
 	// Below is volatile.
-	driver    *driver
+	driver    *leader
 	network   *local.Network
 	nodes     []*node
 	cancel    context.CancelFunc
@@ -87,6 +88,9 @@ func start(c config, feeds []feed, programs *dstream.Registry) (*cluster, error)
 		return nil, err
 	}
 	cl.graph = graph
+	if n := len(cl.received()); n != len(feeds) {
+		return nil, fmt.Errorf("the graph has %d streams with receivers, and there is input for %d: receivers do not run here", n, len(feeds))
+	}
 	if err := cl.ledger.lead(); err != nil {
 		return nil, err
 	}
@@ -105,13 +109,9 @@ func start(c config, feeds []feed, programs *dstream.Registry) (*cluster, error)
 }
 
 func submission(s dataset.Spec, p *plan.Plan) fsm.Command {
-	c := &fsm.ApplicationSubmitted{
-		Name: program, Program: s.Name, Params: []byte("{}"), BatchMS: s.BatchMS, BlockMS: max(s.BatchMS, fsm.MinIntervalMS), Partitions: s.Partitions,
-		Factor: executors, Fingerprint: p.Fingerprint(), Build: build, RememberMS: p.RememberMS,
-	}
-	for _, in := range p.Inputs {
-		c.Inputs = append(c.Inputs, fsm.InputStream{Stream: in.Stream, Source: in.Source, Receiver: in.Receiver, Pushed: in.Pushed})
-	}
+	c := driver.SubmissionOf(s, p)
+	c.Name, c.Params, c.Build, c.Factor = program, []byte("{}"), build, executors
+	c.BlockMS = max(s.BatchMS, fsm.MinIntervalMS)
 	return c
 }
 
@@ -120,7 +120,7 @@ func (cl *cluster) up() error {
 	ctx, cancel := context.WithCancel(cl.ctx)
 	cl.cancel = cancel
 	cl.epochs++
-	cl.driver = newDriver(cl.ledger)
+	cl.driver = newLeader(cl.ledger, cl.app)
 	cl.network = local.NewNetwork()
 	cl.nodes = nil
 	cl.instances = map[id.Stream]*instance{}
@@ -162,6 +162,16 @@ func (cl *cluster) launch(ctx context.Context, i int, disk vfs.FS) error {
 	return nil
 }
 
+// received lists the input streams that are not read directly: there is a feed for each, in this order.
+func (cl *cluster) received() (inputs []plan.Input) {
+	for _, in := range cl.graph.Plan().Inputs {
+		if in.Receiver {
+			inputs = append(inputs, in)
+		}
+	}
+	return inputs
+}
+
 // schedule makes the receiver instances of all input streams. They belong to the first executor, which is not told:
 // the cluster itself stores their blocks.
 func (cl *cluster) schedule() error {
@@ -169,7 +179,7 @@ func (cl *cluster) schedule() error {
 	if !ok {
 		return errors.New("the first executor has no session")
 	}
-	for _, in := range cl.graph.Plan().Inputs {
+	for _, in := range cl.received() {
 		var prev id.Instance
 		if r, ok := cl.ledger.view().Receiver(cl.app, in.Stream); ok {
 			prev = r.Instance
@@ -248,7 +258,11 @@ func (cl *cluster) batch(n int) (parts int, err error) {
 		return 0, err
 	}
 	at := cl.c.at(n)
+	cl.driver.now.Store(int64(at))
 	for _, c := range jobgen.Due(cl.ledger.view(), func(*fsm.App) id.Time { return at }, int64(at)) {
+		if err := cl.plan(c); err != nil {
+			return 0, err
+		}
 		if _, err := cl.ledger.propose(c); err != nil {
 			return 0, err
 		}
@@ -259,7 +273,7 @@ func (cl *cluster) batch(n int) (parts int, err error) {
 	if len(pending) != 1 || pending[0].Time != at {
 		return 0, fmt.Errorf("%d batches are pending, expected the one at %d", len(pending), at)
 	}
-	if err := cl.driver.sendTo(a.Coordinator, cl.order(v, a, at)); err != nil {
+	if err := cl.driver.sendTo(a.Coordinator, driver.OrderOf(v, a, at, cl.ledger.epoch)); err != nil {
 		return 0, err
 	}
 	if err := cl.completed(at); err != nil {
@@ -276,7 +290,7 @@ func (cl *cluster) batch(n int) (parts int, err error) {
 
 // receive stores the blocks of a batch on every executor and adds them to the ledger, partition by partition.
 func (cl *cluster) receive(n int) error {
-	for i, in := range cl.graph.Plan().Inputs {
+	for i, in := range cl.received() {
 		instance := cl.instances[in.Stream]
 		for _, b := range cl.feeds[i].blocks(n) {
 			instance.last++
@@ -311,29 +325,6 @@ func (cl *cluster) store(b job.BlockData) error {
 	return err
 }
 
-// order makes the order to run a batch, with the inputs that it may need.
-func (cl *cluster) order(v fsm.View, a *fsm.App, at id.Time) *job.Batch {
-	o := &job.Batch{
-		Authority: id.Authority{Epoch: cl.ledger.epoch, Office: a.Office, Attempt: v.Attempt(a.ID, at)},
-		Time:      at,
-		App: job.App{
-			ID: a.ID, Name: a.Name, Fingerprint: a.Fingerprint, BlockMS: a.BlockMS, Factor: a.Factor,
-			Spec: dataset.Spec{Name: a.Program, Params: a.Params, BatchMS: a.BatchMS, ZeroTime: a.ZeroTime, Partitions: a.Partitions},
-		},
-	}
-	earlier := max(a.RememberMS-1, 0) / a.BatchMS
-	for from := max(a.Interval(at, -earlier), a.Interval(a.ZeroTime, 1)); from <= at; from = a.Interval(from, 1) {
-		for _, in := range a.Inputs {
-			input := job.Input{Stream: in.Stream, Time: from}
-			for _, b := range v.Input(a.ID, from, in.Stream) {
-				input.Blocks = append(input.Blocks, job.Block{ID: b.ID, Records: b.Records, Bytes: b.Bytes, CRC: b.CRC, Stores: b.Stores})
-			}
-			o.Inputs = append(o.Inputs, input)
-		}
-	}
-	return o
-}
-
 // completed waits for the end of a batch.
 func (cl *cluster) completed(at id.Time) error {
 	var failure error
@@ -354,20 +345,16 @@ func (cl *cluster) completed(at id.Time) error {
 
 // clean releases what no later batch reads, and tells the executors how far the application is.
 func (cl *cluster) clean() error {
-	a, _ := cl.ledger.view().App(cl.app)
-	free := (int64(a.Completed-a.ZeroTime) - a.RememberMS) / a.BatchMS
-	if upTo := a.Interval(a.ZeroTime, max(free, 0)); upTo > a.Cleaned {
+	v := cl.ledger.view()
+	a, _ := v.App(cl.app)
+	if upTo := driver.CleanableUpTo(v, a); upTo > a.Cleaned {
 		if _, err := cl.ledger.propose(&fsm.BatchesCleaned{App: a.ID, UpTo: upTo}); err != nil {
 			return err
 		}
 	}
-	v := cl.ledger.view()
+	v = cl.ledger.view()
 	a, _ = v.App(cl.app)
-	p := &job.Progress{Epoch: cl.ledger.epoch, App: a.ID, Completed: a.Completed, Cleaned: a.Cleaned}
-	for i := range v.Instances(a.ID) {
-		p.Instances = append(p.Instances, job.InstanceProgress{Stream: i.Stream, Instance: i.ID, Cleaned: i.Cleaned, Last: i.Last, Closed: i.Closed})
-	}
-	return cl.driver.send(p)
+	return cl.driver.send(driver.ProgressOf(v, a, cl.ledger.epoch))
 }
 
 // allocated is dataset.Sources over the ledger.
@@ -377,4 +364,7 @@ type allocated struct {
 }
 
 // Partitions implements dataset.Sources.
-func (a allocated) Partitions(s id.Stream, at id.Time) int { return len(a.v.Input(a.app, at, s)) }
+func (a allocated) Partitions(s id.Stream, at id.Time) int {
+	direct, _ := a.v.Direct(a.app, at, s)
+	return max(len(a.v.Input(a.app, at, s)), len(direct.Parts))
+}

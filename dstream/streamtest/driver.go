@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/driver"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -16,24 +18,30 @@ const ordersMax = 256
 
 var errLinkClosed = errors.New("the control stream is closed")
 
-// driver is the leading driver of the executors: requests become entries, orders are sent when the test's clock says
+// leader is the leading driver of the executors: requests become entries, orders are sent when the test's clock says
 // so. Its methods may be called concurrently.
-type driver struct {
-	ledger *ledger
+type leader struct {
+	ledger  *ledger
+	app     id.App
+	now     atomic.Int64             // batch time that the test's clock shows
+	planned chan *job.SourcesPlanned // what the coordinator planned last
 
 	mu        sync.Mutex
 	links     map[id.Store]*link
 	connected chan struct{} // closed at the next connect
 }
 
-var _ job.Dialer = (*driver)(nil)
+var _ job.Dialer = (*leader)(nil)
 
-func newDriver(l *ledger) *driver {
-	return &driver{ledger: l, links: map[id.Store]*link{}, connected: make(chan struct{})}
+func newLeader(l *ledger, app id.App) *leader {
+	return &leader{
+		ledger: l, app: app, planned: make(chan *job.SourcesPlanned, 1),
+		links: map[id.Store]*link{}, connected: make(chan struct{}),
+	}
 }
 
 // Dial implements job.Dialer: it opens the executor's session, or finds it open.
-func (d *driver) Dial(_ context.Context, h job.Hello) (job.Link, error) {
+func (d *leader) Dial(_ context.Context, h job.Hello) (job.Link, error) {
 	r, err := d.ledger.propose(&fsm.SessionOpened{
 		Store: h.Store, Generation: h.Generation, Name: h.Name, Addr: h.Addr, Slots: h.Slots, Build: h.Build,
 	})
@@ -41,7 +49,7 @@ func (d *driver) Dial(_ context.Context, h job.Hello) (job.Link, error) {
 		return nil, err
 	}
 	l := &link{
-		ledger: d.ledger, orders: make(chan job.ToExecutor, ordersMax), closed: make(chan struct{}),
+		leader: d, orders: make(chan job.ToExecutor, ordersMax), closed: make(chan struct{}),
 		welcome: job.Welcome{Session: id.Session(r.Index), Epoch: d.ledger.epoch, Cluster: d.ledger.view().Cluster()},
 	}
 	d.mu.Lock()
@@ -53,7 +61,7 @@ func (d *driver) Dial(_ context.Context, h job.Hello) (job.Link, error) {
 }
 
 // ready waits until n executors are connected, and tells them of each other.
-func (d *driver) ready(ctx context.Context, n int) error {
+func (d *leader) ready(ctx context.Context, n int) error {
 	for {
 		d.mu.Lock()
 		have, connected := len(d.links), d.connected
@@ -70,7 +78,7 @@ func (d *driver) ready(ctx context.Context, n int) error {
 }
 
 // send sends an order to every executor.
-func (d *driver) send(m job.ToExecutor) error {
+func (d *leader) send(m job.ToExecutor) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for store, l := range d.links {
@@ -82,7 +90,7 @@ func (d *driver) send(m job.ToExecutor) error {
 }
 
 // sendTo sends an order to the executor of a session.
-func (d *driver) sendTo(s id.Session, m job.ToExecutor) error {
+func (d *leader) sendTo(s id.Session, m job.ToExecutor) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range d.links {
@@ -95,7 +103,7 @@ func (d *driver) sendTo(s id.Session, m job.ToExecutor) error {
 
 // link is an executor's control stream.
 type link struct {
-	ledger  *ledger
+	leader  *leader
 	welcome job.Welcome
 	orders  chan job.ToExecutor
 	closed  chan struct{}
@@ -130,48 +138,39 @@ func (l *link) Close() error {
 	return nil
 }
 
-// Request implements job.Link.
-func (l *link) Request(_ context.Context, _ job.Lane, r job.ToDriver) (job.Reply, error) {
-	var c fsm.Command
-	switch r := r.(type) {
-	case *job.BatchReport:
-		c = reported(r)
-	case *job.Inventory:
-		c = &fsm.InventoryReported{Session: l.welcome.Session, Blocks: r.Blocks, First: r.First, Last: r.Last}
-	default: // receivers do not run here
-		return job.Reply{}, fmt.Errorf("request of unknown type %T", r)
+// Request implements job.Link. Receivers do not run here: what they say is an error of the ledger.
+func (l *link) Request(ctx context.Context, _ job.Lane, r job.ToDriver) (job.Reply, error) {
+	v := l.leader.ledger.view()
+	a, ok := v.App(l.leader.app)
+	if !ok {
+		return job.Reply{}, errors.New("the application is not there")
 	}
-	result, err := l.ledger.propose(c)
+	reply := job.Reply{Outcome: job.Done, Index: v.Index()}
+	switch r := r.(type) {
+	case *job.HistoryRequest:
+		reply.History = driver.HistoryOf(v, a, r)
+		return reply, nil
+	case *job.PositionsRequest:
+		reply.Positions = driver.PositionsOf(v, a.ID, r.Stream)
+		return reply, nil
+	case *job.SourcesPlanned:
+		return reply, l.leader.take(ctx, r)
+	}
+	c, err := driver.CommandOf(r, l.welcome.Session, l.leader.now.Load())
+	if err != nil {
+		return job.Reply{}, err
+	}
+	result, err := l.leader.ledger.propose(c)
 	if err != nil && result.Outcome == 0 {
 		return job.Reply{}, err
 	}
-	reply := job.Reply{Outcome: job.Done, Index: result.Index, Reason: result.Reason, Delete: result.Missing}
-	switch result.Outcome {
-	case fsm.Refused:
-		reply.Outcome = job.Refused
-	case fsm.Limited:
-		reply.Outcome = job.Later
-	}
-	return reply, nil
-}
-
-func reported(r *job.BatchReport) fsm.Command {
-	if r.Error != "" {
-		return &fsm.BatchFailed{
-			App: r.App, Time: r.Time, Office: r.Authority.Office, Attempt: r.Authority.Attempt, Error: r.Error,
-			StartedMS: r.StartedMS, EndedMS: r.EndedMS, Tries: r.Tries, NowMS: int64(r.Time),
-		}
-	}
-	return &fsm.BatchCompleted{
-		App: r.App, Time: r.Time, Office: r.Authority.Office, Attempt: r.Authority.Attempt,
-		StartedMS: r.StartedMS, EndedMS: r.EndedMS, Tries: r.Tries, NowMS: int64(r.Time),
-	}
+	return driver.ReplyTo(r, result)
 }
 
 func peersOf(v fsm.View) *job.Peers {
 	p := &job.Peers{Index: v.Index()}
 	for s := range v.Sessions() {
-		p.Peers = append(p.Peers, job.Peer{Session: s.ID, Store: s.Store, Name: s.Name, Addr: s.Addr, Slots: s.Slots, Build: s.Build})
+		p.Peers = append(p.Peers, driver.PeerOf(s))
 	}
 	return p
 }
