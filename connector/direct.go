@@ -29,8 +29,9 @@ type DirectSource[T any] interface {
 var ErrMissing = errors.New("planned input is missing")
 
 const (
-	// MaxPlanBytes bounds a plan's encoded size; MaxPlanParts its parts. What is beyond goes into the next batch.
+	// MaxPlanBytes bounds a plan's encoded size, see Plan.Size. What is beyond goes into the next batch.
 	MaxPlanBytes = 256 << 10
+	// MaxPlanParts bounds a plan's parts.
 	MaxPlanParts = 4096
 	// MaxMark bounds Plan.Mark and Plan.Warning in bytes each.
 	MaxMark = 1024
@@ -79,7 +80,7 @@ func (p *Plan) Size() int {
 // Part is what one task reads.
 type Part struct {
 	Data    []byte  // what Read must know; the engine does not look at it
-	Records int64   // that it holds
-	Bytes   int64   // that it holds, for placing and limits
-	Ranges  []Range // the positions that it covers: each starts where the last plan that was taken ended, plus one
+	Records int64   // that it holds, exactly: Read yields as many, or the task fails
+	Bytes   int64   // that it holds, more or less: for placing and limits
+	Ranges  []Range // the positions that it covers: each starts one after those taken before, in this plan or earlier
 }
