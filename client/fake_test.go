@@ -31,6 +31,8 @@ type fakeNode struct {
 	ingest func(s grpc.BidiStreamingServer[raftstreamv1.IngestRequest, raftstreamv1.IngestReply]) error
 	knows  []string // addresses of members
 	hosts  func() []*raftstreamv1.Receiver
+	events func(r *raftstreamv1.EventsRequest, s grpc.ServerStreamingServer[raftstreamv1.EventsReply]) error
+	named  []*raftstreamv1.Member // in place of knows
 }
 
 func newNode(t testing.TB) *fakeNode {
@@ -82,6 +84,10 @@ func (n *fakeNode) Ingest(s grpc.BidiStreamingServer[raftstreamv1.IngestRequest,
 	return n.called().ingest(s)
 }
 
+func (n *fakeNode) Events(r *raftstreamv1.EventsRequest, s grpc.ServerStreamingServer[raftstreamv1.EventsReply]) error {
+	return n.called().events(r, s)
+}
+
 func (n *fakeNode) ListReceivers(context.Context, *raftstreamv1.ListReceiversRequest) (*raftstreamv1.ListReceiversReply, error) {
 	return &raftstreamv1.ListReceiversReply{Receivers: n.called().hosts()}, nil
 }
@@ -89,7 +95,7 @@ func (n *fakeNode) ListReceivers(context.Context, *raftstreamv1.ListReceiversReq
 func (n *fakeNode) ListMembers(context.Context, *raftstreamv1.ListMembersRequest) (*raftstreamv1.ListMembersReply, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	r := &raftstreamv1.ListMembersReply{}
+	r := &raftstreamv1.ListMembersReply{Members: n.named}
 	for _, a := range n.knows {
 		r.Members = append(r.Members, &raftstreamv1.Member{RpcAddr: a, Status: raftstreamv1.MemberStatus_MEMBER_STATUS_ALIVE})
 	}
