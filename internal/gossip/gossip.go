@@ -7,9 +7,8 @@ import (
 	"log"
 	"log/slog"
 	"net"
-	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -23,6 +22,8 @@ const (
 	leaveLimit = time.Second
 	// updateLimit bounds how long new meta data are spread before the next ones are looked at.
 	updateLimit = time.Second
+	// probeInterval is how often one of the others is probed.
+	probeInterval = 500 * time.Millisecond
 	// label keeps other programs' gossip out.
 	label = "raftstream"
 )
@@ -54,6 +55,7 @@ type Gossip struct {
 	work   sync.WaitGroup
 	update chan struct{} // holds one: meta data changed
 	close  sync.Once
+	closed atomic.Bool // Leave has begun
 	left   error
 }
 
@@ -72,8 +74,8 @@ func Open(c Config) (*Gossip, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	g := &Gossip{log: c.Logger, seeds: c.Seeds, meta: &metaDelegate{meta: c.Meta}, update: make(chan struct{}, 1)}
-	m := settings(c)
-	g.members = newMembers(c.ID, m.ProbeInterval)
+	g.members = newMembers(c.ID, probeInterval)
+	m := settings(c, logWriter{c.Logger, g.unusual})
 	m.Delegate, m.Events, m.Ping = g.meta, g.members, g.members
 	list, err := memberlist.Create(m)
 	if err != nil {
@@ -88,13 +90,13 @@ func Open(c Config) (*Gossip, error) {
 }
 
 // settings are tuned for a death to be known within about three seconds, without false ones on busy machines.
-func settings(c Config) *memberlist.Config {
+func settings(c Config, lines logWriter) *memberlist.Config {
 	m := memberlist.DefaultLocalConfig()
 	m.Name = c.ID
 	m.Label = label
 	m.BindAddr, m.BindPort = c.BindAddr, c.BindPort
 	m.AdvertiseAddr, m.AdvertisePort = c.Advertise, c.BindPort
-	m.ProbeInterval = 500 * time.Millisecond
+	m.ProbeInterval = probeInterval
 	m.ProbeTimeout = 200 * time.Millisecond
 	m.SuspicionMult = 4
 	m.SuspicionMaxTimeoutMult = 2 // small clusters: nobody else is there to confirm a suspicion
@@ -103,7 +105,7 @@ func settings(c Config) *memberlist.Config {
 	m.DeadNodeReclaimTime = 10 * time.Second
 	m.SecretKey = c.Secret
 	m.Transport = c.Transport
-	m.Logger = log.New(logWriter{c.Logger}, "", 0)
+	m.Logger = log.New(lines, "", 0)
 	return m
 }
 
@@ -205,6 +207,7 @@ func (g *Gossip) isLive(ctx context.Context, seed string, live map[string]bool) 
 // Leave tells the others that this node goes, for a second at most, and stops.
 func (g *Gossip) Leave() error {
 	g.close.Do(func() {
+		g.closed.Store(true)
 		g.cancel()
 		g.work.Wait()
 		if err := g.list.Leave(leaveLimit); err != nil {
@@ -253,50 +256,3 @@ func (d *metaDelegate) LocalState(bool) []byte { return nil }
 
 // MergeRemoteState is memberlist's: there is none of ours.
 func (d *metaDelegate) MergeRemoteState([]byte, bool) {}
-
-// ordinary begin memberlist's warnings and errors that belong to nodes that start, leave, restart or are away; they are
-// written at info.
-var ordinary = []string{
-	"memberlist: Refuting a ",
-	"memberlist: Failed to send ",
-	"memberlist: Failed fallback TCP ping",
-	"memberlist: Push/Pull with ",
-	"memberlist: Failed to push local state",
-	"memberlist: Failed to read remote state",
-	"memberlist: failed to receive",
-	"memberlist: Got ping for unexpected node",
-	`memberlist: discarding stream with unacceptable label ""`, // closed before anything was said
-}
-
-// dead begins what memberlist says, at info, of a node that did not leave and is taken for dead now: here a warning.
-const dead = "memberlist: Marking "
-
-// levelOf is the level at which one of memberlist's lines is written, which it calls by name.
-func levelOf(name, text string) slog.Level {
-	begins := func(p string) bool { return strings.HasPrefix(text, p) }
-	switch {
-	case begins(dead):
-		return slog.LevelWarn
-	case name == "DEBUG":
-		return slog.LevelDebug
-	case slices.ContainsFunc(ordinary, begins):
-		return slog.LevelInfo
-	case name == "WARN":
-		return slog.LevelWarn
-	case name == "ERR", name == "ERROR":
-		return slog.LevelError
-	}
-	return slog.LevelInfo
-}
-
-// logWriter turns memberlist's lines into records; their level is in brackets at the beginning.
-type logWriter struct{ log *slog.Logger }
-
-func (w logWriter) Write(line []byte) (int, error) {
-	text, level := strings.TrimSpace(string(line)), slog.LevelInfo
-	if name, rest, ok := strings.Cut(strings.TrimPrefix(text, "["), "] "); ok && text[0] == '[' {
-		text, level = rest, levelOf(name, rest)
-	}
-	w.log.Log(context.Background(), level, text)
-	return len(line), nil
-}

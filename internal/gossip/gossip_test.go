@@ -7,9 +7,11 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/memberlist"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 )
@@ -225,16 +227,44 @@ func TestASilentMemberIsSuspect(t *testing.T) {
 	}
 }
 
+// A probe that is answered over TCP only is a late answer on a busy machine, unless that goes on.
+func TestNetworkWithoutUDPIsToldFromALateAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Gossip{members: newMembers("self", probeInterval)}
+		n := &memberlist.Node{Name: "a", Meta: (&Meta{Name: "a", RPCAddr: "127.0.0.1:1"}).encode()}
+		g.members.NotifyJoin(n)
+		if g.unusual("a") {
+			t.Error("a member that has just come is said to be out of reach over UDP")
+		}
+		time.Sleep(unheardTime - time.Second)
+		g.members.NotifyPingComplete(n, 0, nil)
+		time.Sleep(unheardTime - time.Second)
+		if g.unusual("a") {
+			t.Error("a member that answered lately is said to be out of reach over UDP")
+		}
+		time.Sleep(2 * time.Second)
+		if !g.unusual("a") || !g.unusual("nobody") {
+			t.Error("a member that never answers over UDP is not shown")
+		}
+		g.closed.Store(true)
+		if g.unusual("a") {
+			t.Error("a node that leaves blames the network")
+		}
+	})
+}
+
 // What happens whenever a node leaves or starts is no warning; that one died is.
 func TestLevelsOfLines(t *testing.T) {
 	var out strings.Builder
-	w := logWriter{slog.New(slog.NewTextHandler(&out, nil))}
+	w := logWriter{slog.New(slog.NewTextHandler(&out, nil)), func(member string) bool { return member == "unheard" }}
 	for line, want := range map[string]string{
-		"[WARN] memberlist: Refuting a dead message (from: a)\n":                        "INFO",
-		"[ERR] memberlist: Failed to send gossip to 127.0.0.1:1: refused\n":             "INFO",
-		"[INFO] memberlist: Marking a as failed, suspect timeout reached (0 peers)\n":   "WARN",
-		"[ERR] memberlist: Decrypt packet failed: No installed keys could decrypt it\n": "ERROR",
-		"[WARN] memberlist: Binding to public address without encryption!\n":            "WARN",
+		"[WARN] memberlist: Refuting a dead message (from: a)\n":                                                           "INFO",
+		"[ERR] memberlist: Failed to send gossip to 127.0.0.1:1: refused\n":                                                "INFO",
+		"[INFO] memberlist: Marking a as failed, suspect timeout reached (0 peers)\n":                                      "WARN",
+		"[ERR] memberlist: Decrypt packet failed: No installed keys could decrypt it\n":                                    "ERROR",
+		"[WARN] memberlist: Binding to public address without encryption!\n":                                               "WARN",
+		"[WARN] memberlist: Was able to connect to heard over TCP but UDP probes failed, network may be misconfigured\n":   "INFO",
+		"[WARN] memberlist: Was able to connect to unheard over TCP but UDP probes failed, network may be misconfigured\n": "WARN",
 		"plain\n": "INFO",
 		"\n":      "INFO",
 	} {

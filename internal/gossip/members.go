@@ -49,6 +49,8 @@ const (
 	keepDead = time.Hour
 	// probeRounds is how many rounds of probes a member may miss before it is suspect.
 	probeRounds = 3
+	// unheardTime is how long a member must at least have answered no probe over UDP to say something of the network.
+	unheardTime = 10 * time.Second
 )
 
 // members is the list, kept from memberlist's events. memberlist calls it under its own locks: it never blocks and
@@ -134,14 +136,7 @@ func (m *members) list() []Member {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	alive := 0
-	for _, k := range m.known {
-		if k.member.Status == Alive {
-			alive++
-		}
-	}
-	// One of the others is probed at a time, so that a round takes as many intervals as there are others.
-	silence := time.Duration(probeRounds*max(1, alive-1)) * m.probe
+	silence := m.silence()
 	out := make([]Member, 0, len(m.known))
 	for _, k := range m.known {
 		c := k.member
@@ -157,6 +152,26 @@ func (m *members) list() []Member {
 		return strings.Compare(a.ID, b.ID)
 	})
 	return out
+}
+
+// silence is how long a member that answers may be unheard of: one of the others is probed at a time, so that a round
+// takes as many intervals as there are others. The caller holds the lock.
+func (m *members) silence() time.Duration {
+	alive := 0
+	for _, k := range m.known {
+		if k.member.Status == Alive {
+			alive++
+		}
+	}
+	return time.Duration(probeRounds*max(1, alive-1)) * m.probe
+}
+
+// unheard reports whether a member has answered no probe over UDP for long, though it was there to be probed.
+func (m *members) unheard(member string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k, ok := m.known[member]
+	return !ok || time.Since(k.heard) > max(unheardTime, m.silence())
 }
 
 func (m *members) wait() <-chan struct{} {
