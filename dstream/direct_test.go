@@ -100,13 +100,14 @@ func TestPanicsOfDirectSourcesAreBlamedOnTheirStream(t *testing.T) {
 	t.Error(e.Try(d, func(task dataset.Task) { out.Run(task, d, 0) }))
 }
 
-func TestWrongDirectStreamsAreErrorsOfTheGraph(t *testing.T) {
+func TestWrongInputStreamsAreErrorsOfTheGraph(t *testing.T) {
 	_, err := build(t, func(c *dstream.Context) error {
 		dstream.DirectStream[unit](c, nil)
 		dstream.DirectStream(c, numbers{}, dstream.Pushed())
+		dstream.ReceiverStream(c, idle[int]{}, dstream.MaxRate(0))
 		dstream.DirectStream(c, numbers{}, dstream.Check(context.Canceled), dstream.Check(nil)).Repartition(2).Count().Print()
 		return nil
 	})
-	says(t, err, "4 errors", "dstream/direct_test.go:", "directStream: the source is nil", `the option "Pushed" does not apply here`,
-		"directStream: context canceled", "repartition: ")
+	says(t, err, "5 errors", "dstream/direct_test.go:", "directStream: the source is nil", `the option "Pushed" does not apply here`,
+		"receiverStream: MaxRate(0): expected at least 1", "directStream: context canceled", "repartition: ")
 }

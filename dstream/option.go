@@ -18,6 +18,7 @@ type settings struct {
 	source     string
 	preferred  string
 	pushed     bool
+	maxRate    int64
 }
 
 // Partitions sets the number of partitions of an operator that shuffles; the application's default otherwise.
@@ -44,6 +45,18 @@ func Pushed() Option {
 // PreferredNode names the node that an input stream's receiver would best run on.
 func PreferredNode(name string) Option {
 	return Option{"PreferredNode", func(s *settings) error { s.preferred = name; return nil }}
+}
+
+// MaxRate bounds what an input stream's receiver takes in, in records per second: sources wait when they send more
+// (Spark: spark.streaming.receiver.maxRate).
+func MaxRate(perSecond int64) Option {
+	return Option{"MaxRate", func(s *settings) error {
+		if perSecond < 1 {
+			return fmt.Errorf("MaxRate(%d): expected at least 1 record per second", perSecond)
+		}
+		s.maxRate = perSecond
+		return nil
+	}}
 }
 
 // Check makes the construction of the graph fail with err, if that is not nil: constructors of streams return no error.

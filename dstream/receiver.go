@@ -21,9 +21,9 @@ type sometimes interface {
 	Yields(at id.Time) bool
 }
 
-// ReceiverStream is the stream of what a receiver brings in. T needs a codec. Options: Source, Pushed, PreferredNode.
+// ReceiverStream is the stream of what a receiver brings in. T needs a codec. Options: Source, Pushed, PreferredNode, MaxRate, Check.
 func ReceiverStream[T any](c *Context, r connector.Receiver[T], opts ...Option) *DStream[T] {
-	o := c.options("receiverStream", opts, "Source", "Pushed", "PreferredNode")
+	o := c.options("receiverStream", opts, "Source", "Pushed", "PreferredNode", "MaxRate")
 	rows, err := codec.For[T]()
 	if err != nil {
 		c.fail("receiverStream", err)
@@ -48,7 +48,9 @@ func ReceiverStream[T any](c *Context, r connector.Receiver[T], opts ...Option) 
 		return lineage.Source(sc, p.in.Partitions(stream, sc.Time), rows), nil
 	})
 	stream = s.id
-	c.plan.Inputs = append(c.plan.Inputs, plan.Input{Stream: s.id, Source: o.source, Receiver: true, Pushed: o.pushed, Preferred: o.preferred})
+	c.plan.Inputs = append(c.plan.Inputs, plan.Input{
+		Stream: s.id, Source: o.source, Receiver: true, Pushed: o.pushed, Preferred: o.preferred, MaxRate: o.maxRate,
+	})
 	c.receivers[s.id] = receiver[T]{r, rows}
 	return s
 }

@@ -54,10 +54,10 @@ func (b *block) Pushes() <-chan connector.Push { return nil }
 func TestReceivedRecordsAreReadFromTheirBlock(t *testing.T) {
 	var got []string
 	app := built(t, func(c *dstream.Context) {
-		s := dstream.ReceiverStream(c, source{}, dstream.Pushed(), dstream.PreferredNode("n1"))
+		s := dstream.ReceiverStream(c, source{}, dstream.Pushed(), dstream.PreferredNode("n1"), dstream.MaxRate(500))
 		s.Filter(func(line string) bool { got = append(got, line); return true }).Print()
 	})
-	if in := app.Plan().Inputs[0]; in.Source != "dstream_test.source" || !in.Pushed || in.Preferred != "n1" {
+	if in := app.Plan().Inputs[0]; in.Source != "dstream_test.source" || !in.Pushed || in.Preferred != "n1" || in.MaxRate != 500 {
 		t.Errorf("input %+v", in)
 	}
 	r, ok := app.Receiver(0)

@@ -6,7 +6,7 @@ import (
 	"github.com/raftstream/raftstream/dstream"
 )
 
-// Option changes a default of the stream: dstream.PreferredNode.
+// Option changes a default of the stream: dstream.PreferredNode, dstream.MaxRate.
 type Option = dstream.Option
 
 // TextStream is the stream of the lines that clients push.

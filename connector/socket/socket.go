@@ -38,7 +38,7 @@ const (
 // ErrEnded says that the server ended the connection: there may be more when it is connected to again.
 var ErrEnded = errors.New("the socket had no more data")
 
-// Option changes a default of the stream: dstream.PreferredNode.
+// Option changes a default of the stream: dstream.PreferredNode, dstream.MaxRate.
 type Option = dstream.Option
 
 // TextStream is the stream of the lines that the server at addr, HOST:PORT, sends (Spark: socketTextStream). One
