@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/raftstream/raftstream/executor/job"
@@ -19,6 +20,14 @@ type app struct {
 	finished map[id.Time]*finished
 	working  bool // a worker runs
 	keyed    *keyed
+	planner  *planner
+}
+
+func newApp() *app {
+	return &app{
+		done: math.MinInt64, finished: map[id.Time]*finished{}, keyed: newKeyed(),
+		planner: &planner{calls: map[id.Stream]bool{}, positions: map[id.Stream]*positions{}},
+	}
 }
 
 // current is a batch that runs or whose report is on its way.
@@ -61,6 +70,7 @@ func (c *current) stop(why error) {
 func (a *app) drop(why error) {
 	a.queue = nil
 	clear(a.finished)
+	a.planner.drop(why)
 	if a.current != nil {
 		a.current.stop(why)
 	}
@@ -127,9 +137,7 @@ func (c *Coordinator) start(a *app) {
 		return
 	}
 	a.working = true
-	if c.workers++; c.workers == 1 {
-		c.idle = make(chan struct{})
-	}
+	c.begin()
 	go c.work(a) // Stop waits for it
 }
 
@@ -186,10 +194,7 @@ func (c *Coordinator) next(a *app) (context.Context, *current, *finished) {
 	}
 	cancel(nil)
 	a.working = false
-	if c.workers--; c.workers == 0 {
-		close(c.idle)
-		c.idle = nil
-	}
+	c.end()
 	return nil, nil, nil
 }
 

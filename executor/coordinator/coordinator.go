@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 
@@ -100,7 +99,7 @@ func (c *Coordinator) Stop(ctx context.Context) error {
 	case <-idle:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%d batches did not stop: %w", n, context.Cause(ctx))
+		return fmt.Errorf("%d runs of batches and plans did not stop: %w", n, context.Cause(ctx))
 	}
 }
 
@@ -112,15 +111,7 @@ func (c *Coordinator) Order(b *job.Batch) {
 	if !c.open {
 		return
 	}
-	a := c.apps[b.App.ID]
-	if a == nil {
-		a = &app{done: math.MinInt64, finished: map[id.Time]*finished{}, keyed: newKeyed()}
-		c.apps[b.App.ID] = a
-	}
-	if b.Authority.Office > a.office {
-		a.drop(errSuperseded)
-		a.office = b.Authority.Office
-	}
+	a := c.in(b.App.ID, b.Authority.Office)
 	if why := a.take(b); why != "" {
 		c.log.Warn("order of a batch not taken", "app", b.App.Name, "batch", int64(b.Time),
 			"attempt", uint64(b.Authority.Attempt), "reason", why)
@@ -128,9 +119,32 @@ func (c *Coordinator) Order(b *job.Batch) {
 	c.start(a)
 }
 
-// Plan takes the order to plan what a batch reads of direct streams. The answer goes by Config.Planned.
-func (c *Coordinator) Plan(o *job.PlanSources) {
-	c.log.Error("direct streams cannot be planned yet", "app", o.App.Name, "batch", int64(o.Time))
+// in gives the application; its orders are dropped if the office is a newer one. The lock is held.
+func (c *Coordinator) in(of id.App, office id.Office) *app {
+	a := c.apps[of]
+	if a == nil {
+		a = newApp()
+		c.apps[of] = a
+	}
+	if office > a.office {
+		a.drop(errSuperseded)
+		a.office = office
+	}
+	return a
+}
+
+// begin counts a goroutine that Stop waits for, end takes it off. The lock is held.
+func (c *Coordinator) begin() {
+	if c.workers++; c.workers == 1 {
+		c.idle = make(chan struct{})
+	}
+}
+
+func (c *Coordinator) end() {
+	if c.workers--; c.workers == 0 {
+		close(c.idle)
+		c.idle = nil
+	}
 }
 
 // Completed says that the ledger has every batch of the application up to the time.

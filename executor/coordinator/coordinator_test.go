@@ -109,7 +109,10 @@ func (o *office) sent() (all []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, l := range o.launches {
-		kind := map[job.Kind]string{job.MapTasks: "map", job.OutputTasks: "out"}[l.Kind]
+		kind := map[job.Kind]string{job.MapTasks: "map", job.OutputTasks: "out", job.StateTasks: "state", job.CheckpointTasks: "checkpoint"}[l.Kind]
+		if l.Root.Time != l.Time {
+			kind += fmt.Sprint("@", l.Root.Time)
+		}
 		all = append(all, fmt.Sprint(kind, ":", o.on2[i], ":", strings.Trim(fmt.Sprint(l.Parts), "[]")))
 	}
 	return all

@@ -11,14 +11,15 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
-// maxDenied is how often an executor may not have the state that it was said to hold, before nothing that it says of
-// that partition is believed for the rest of the batch.
+// maxDenied is how often an executor may not have the state that it was said to hold, before it is not believed for the
+// rest of the batch, until it has made that state.
 const maxDenied = 2
 
-// denial names a partition of keyed state at an executor.
+// denial names a version of a partition of keyed state at an executor.
 type denial struct {
-	by   id.Session
-	part statePart
+	by      id.Session
+	part    statePart
+	version job.Version
 }
 
 // stateful is a dataset of a stage's narrow lineage that goes on from keyed state (rule 7).
@@ -200,7 +201,7 @@ func (c *Coordinator) trusted(table *job.Peers) map[id.Session]job.Peer {
 
 // holds reports whether an executor is believed to hold a version.
 func (b *batch) holds(by id.Session, p statePart, v job.Version) bool {
-	return b.keyed.holders.has(p, by, v) && b.denied[denial{by, p}] < maxDenied
+	return b.keyed.holders.has(p, by, v) && b.denied[denial{by, p, v}] < maxDenied
 }
 
 // holder gives the executor with the lowest session that holds all of the versions, 0 for none.
@@ -340,6 +341,7 @@ func (s *stage) keptState(part int, by id.Session) {
 		for _, p := range st.parts[part] {
 			s.keyed.holders.made(st.key(p), by, st.base, s.makes)
 			delete(s.keyed.moves, st.key(p))
+			delete(s.denied, denial{by, st.key(p), s.makes})
 		}
 	}
 	delete(s.silent, by)
@@ -350,18 +352,20 @@ func (s *stage) lostState(part int, peer job.Peer, e *job.TaskError) {
 	if len(s.states) == 0 {
 		return
 	}
+	k := statePart{e.Stream, e.Part}
 	for _, st := range s.states {
 		for _, p := range st.parts[part] {
 			delete(s.keyed.moves, st.key(p))
+			if d := (denial{peer.Session, k, st.base}); e.Fault == job.StateFault && st.key(p) == k {
+				s.denied[d]++
+				s.patient = s.patient || s.denied[d] >= maxDenied
+			}
 		}
 	}
 	switch e.Fault {
 	case job.StateFault:
-		k := statePart{e.Stream, e.Part}
 		s.keyed.holders.forget(k, peer.Session)
-		d := denial{peer.Session, k}
-		s.denied[d]++
-		s.patient = s.patient || s.denied[d] >= maxDenied
+		s.missed[part]++ // if nobody else has it, another one makes it
 		s.past = nil
 	case job.MissingFault:
 		s.past = nil // the stores of pieces may be others by now
