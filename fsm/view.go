@@ -34,6 +34,9 @@ type Viewer interface {
 	Attempt(id.App, id.Time) id.Attempt               // the newest right to run the batch, 0 for none
 	Input(id.App, id.Time, id.Stream) []*blocktracker.Block
 	StoresVersion(id.App) uint64 // rises with every change of the stores of the application's blocks
+	PiecesVersion() uint64       // the same of pieces of checkpoints
+	Block(id.Block) (*blocktracker.Block, bool)
+	Piece(id.Block) (*statetracker.Piece, bool)
 	Queued(id.App, id.Stream) iter.Seq[*blocktracker.Block]
 	Cleanable(a id.App, upTo id.Time) bool                     // a batch up to there has blocks that are not cleaned
 	Direct(id.App, id.Time, id.Stream) (connector.Plan, bool)  // what a batch was planned to read of a direct stream
@@ -155,6 +158,16 @@ func (v View) Input(a id.App, t id.Time, s id.Stream) []*blocktracker.Block {
 // StoresVersion rises with every change of the stores of a block of the application. Compare only what one node gave
 // without a restart in between.
 func (v View) StoresVersion(a id.App) uint64 { return v.state().blocks.Moves(a) }
+
+// PiecesVersion rises with every change of the stores of a piece of a checkpoint. Compare only what one node gave
+// without a restart in between.
+func (v View) PiecesVersion() uint64 { return v.state().states.Moves() }
+
+// Block gives a block that is not cleaned.
+func (v View) Block(n id.Block) (*blocktracker.Block, bool) { return v.state().blocks.Block(n) }
+
+// Piece gives a piece of a committed checkpoint.
+func (v View) Piece(n id.Block) (*statetracker.Piece, bool) { return v.state().states.Piece(n) }
 
 // Queued lists the blocks of a stream that wait for a batch.
 func (v View) Queued(a id.App, s id.Stream) iter.Seq[*blocktracker.Block] {

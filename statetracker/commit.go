@@ -233,6 +233,7 @@ func (s *State) SetStores(n id.Block, stores []id.Store) {
 		v := *p
 		v.Stores = stores
 		s.PutPiece(&v)
+		s.moves++
 	}
 }
 

@@ -16,6 +16,7 @@ type State struct {
 	chain       *btree.BTreeG[*Piece] // by application, link, stream, part, number
 	pieces      *btree.BTreeG[*Piece] // the same, by id
 	offices     *btree.BTreeG[*Office]
+	moves       uint64 // changes of stores since this State was made or restored
 }
 
 // NewState makes an empty one.
@@ -36,8 +37,13 @@ func tree[T any](compare func(a, b T) int) *btree.BTreeG[T] {
 func (s *State) Copy() *State {
 	return &State{
 		checkpoints: s.checkpoints.Copy(), chain: s.chain.Copy(), pieces: s.pieces.Copy(), offices: s.offices.Copy(),
+		moves: s.moves,
 	}
 }
+
+// Moves counts how often the stores of a piece have changed. It is for who has looked at them to know whether to look
+// again: it is no part of the ledger, is in no snapshot and differs from node to node.
+func (s *State) Moves() uint64 { return s.moves }
 
 // compareChain orders the pieces of an application as they are decoded: the image first, and within a link the pieces
 // of a partition by number.
