@@ -5,6 +5,9 @@ import "github.com/raftstream/raftstream/executor/job"
 // reserve is the room in a connection's queue that is left for what must not wait.
 const reserve = orderQueue / 4
 
+// Busy reports whether a connection's queue has room left for what must not wait only: come again.
+func Busy(c Connection) bool { return c.Room() <= reserve }
+
 // Sent remembers which orders were sent on which connection, so that each is sent once on each: K names what the
 // order is about, V what it said. It is all the memory that a duty has, and losing it costs a repetition. One goroutine
 // uses it.
@@ -22,7 +25,7 @@ func (s *Sent[K, V]) Send(c Connection, k K, v V, makes func() job.ToExecutor) b
 	if last, ok := told[k]; ok && last == v {
 		return true
 	}
-	if c.Room() <= reserve || !c.Send(makes()) {
+	if Busy(c) || !c.Send(makes()) {
 		return false
 	}
 	if told == nil {
