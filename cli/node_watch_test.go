@@ -253,7 +253,7 @@ func TestLeavingLeaderHandsOver(t *testing.T) {
 	}
 }
 
-// TestFailoverTimes measures: go test ./cli -run TestFailoverTimes -failovers 60 -v -timeout 30m
+// TestFailoverTimes measures: go test ./cli -run TestFailoverTimes -v -timeout 30m -failovers 60
 func TestFailoverTimes(t *testing.T) {
 	if *failovers == 0 {
 		t.Skip("a measurement; give -failovers")

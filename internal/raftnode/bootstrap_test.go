@@ -225,6 +225,31 @@ func TestANodeWithAnEmptyDiskTakesThePlaceOfTheOneAtItsAddress(t *testing.T) {
 	})
 }
 
+// Nobody knows whether a voter that is away comes back: one that was replaced at another address keeps its vote until it
+// is removed by hand, whatever the new one is called.
+func TestReplacedVoterElsewhereStaysUntilItIsRemoved(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		m, term := c.three().lead()
+		gone := c.followers(m)[0].config.ID
+		c.stop(gone)
+		c.start("n4", NewMemoryDisk(), func(config *Config) { config.Name = gone })
+		until(t, "a fourth voter", func() bool { return voters(m) == 4 })
+		time.Sleep(time.Minute)
+		if got := voters(m); got != 4 {
+			t.Errorf("%d voters, expected that nobody was removed", got)
+		}
+		if err := m.RemoveServer(t.Context(), gone); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if got := voters(m); got != 3 {
+			t.Errorf("%d voters after one was removed, expected 3", got)
+		}
+		c.must(m, term, session(1))
+		c.agree()
+	})
+}
+
 func TestNobodyBootstrapsOverExistingState(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
 		m, _ := c.three().lead()
