@@ -103,7 +103,7 @@ func TestStateDoesWhatSparksDoes(t *testing.T) {
 			for name, opts := range restarts() {
 				t.Run(fmt.Sprintf("%s/%d partitions/%s", c.name, parts, name), func(t *testing.T) {
 					t.Parallel()
-					o := c.run(t, append(opts, streamtest.Partitions(parts))...)
+					o := c.run(t, append(slices.Clip(opts), streamtest.Partitions(parts))...)
 					sortAll(o.got)
 					sortAll(o.want)
 					if !reflect.DeepEqual(o.got, o.want) {
@@ -157,7 +157,7 @@ func TestStatesComeInOneOrderWhateverWasLost(t *testing.T) {
 			for n := first; n < len(input); n += first {
 				opts = append(opts, streamtest.RestartAfter(n))
 			}
-			got := streamtest.Run(t, input, coming(time.Duration(checkpoint)*time.Second), append(opts, streamtest.Partitions(3))...)
+			got := streamtest.Run(t, input, coming(time.Duration(checkpoint)*time.Second), append(slices.Clip(opts), streamtest.Partitions(3))...)
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("checkpoints every %d batches, restarts every %d: got %v, want %v", checkpoint, first, got, want)
 			}

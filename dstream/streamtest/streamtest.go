@@ -80,6 +80,13 @@ func Run2[T, V, U any](tb testing.TB, a [][]T, b [][]V, op func(*dstream.DStream
 	})
 }
 
+// RunSource is Run for streams that op makes itself, of direct sources: each batch reads what they plan for it. Receivers
+// do not run here. The number of batches has no default: give Batches. A source that cannot be planned fails its batch.
+func RunSource[U any](tb testing.TB, op func(*dstream.Context) *dstream.DStream[U], opts ...Option) [][]U {
+	tb.Helper()
+	return run(tb, configOf(0, opts), nil, op)
+}
+
 func configOf(batches int, opts []Option) config {
 	c := config{interval: time.Second, batches: batches, partitions: 2, restartAfter: map[int]bool{}}
 	for _, o := range opts {
