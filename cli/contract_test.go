@@ -29,6 +29,7 @@ func TestEveryCommandPrintsJSON(t *testing.T) {
 		{"", []string{"batches", "wc", "--last", "3"}, "batches"},
 		{"", []string{"receivers"}, "receivers"},
 		{"", []string{"receivers", "wc"}, "receivers"},
+		{"", []string{"members", "transfer", "n1"}, "name id changed message"},
 		{"", []string{"ledger"}, "applied_index state_hash"},
 		{"", []string{"stop", "wc", "--wait"}, "name"},
 		{"", []string{"submit", "countwords", "--name", "again", "--batch", "1s", "--param", out + "2"}, "name id"},
