@@ -75,6 +75,10 @@ func TestPanicsAreBlamedOnTheOperatorAndLine(t *testing.T) {
 			p := dstream.Map(s, func(i int) dstream.KV[int, int] { return dstream.Pair(0, i) })
 			dstream.ReduceByKey(p, func(a, b int) int { return helper(a) }).Print()
 		}},
+		{"update", "updateStateByKey", "dstream/blame_test.go", func(s *dstream.DStream[int]) {
+			p := dstream.Map(s, func(i int) dstream.KV[int, int] { return dstream.Pair(i, i) })
+			dstream.UpdateStateByKey(p, func(values []int, _ dstream.Opt[int]) dstream.Opt[int] { return dstream.Some(helper(values[0])) }, dstream.Partitions(1)).Print()
+		}},
 		{"output", "foreachPartition", "dstream/blame_test.go", func(s *dstream.DStream[int]) {
 			dstream.ForeachPartition(s, func(_ context.Context, _ dstream.Partition, seq iter.Seq[int]) error {
 				for i := range seq {
