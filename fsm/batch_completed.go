@@ -109,7 +109,7 @@ func (t *tx) complete(a *App, b *Batch, c *BatchCompleted) {
 	t.trimBatches(&v, MaxKeptBatches)
 	t.set(&v)
 	if b.Attempts > 1 {
-		t.warn(c.NowMS, a, EventBatchRepeated, "batch %d was completed by attempt %d of %d", b.Time, c.Attempt, b.Attempts)
+		t.warn(c.NowMS, a, EventBatchRepeated, "batch %d was completed after %d attempts", b.Time, b.Attempts)
 	}
 	if c.Lost > 0 || len(c.LostBlocks) > 0 {
 		t.warn(c.NowMS, a, EventBlocksLost, "batch %d: %d blocks of %d records are given up", b.Time, len(c.LostBlocks), c.Lost)

@@ -40,6 +40,15 @@ func TestSubmissionsAtTheirLimits(t *testing.T) {
 		{what: "number of partitions", most: MaxPartitions, least: 1, set: func(s *ApplicationSubmitted, n int) { s.Partitions = n }},
 		{what: "replication factor", most: MaxFactor, least: 1, set: func(s *ApplicationSubmitted, n int) { s.Factor = n }},
 		{what: "number of input streams", most: MaxInputs, set: func(s *ApplicationSubmitted, n int) { s.Inputs = inputs(n) }},
+		{what: "records per second", most: MaxRate, set: func(s *ApplicationSubmitted, n int) { s.Inputs[0].Rate = int64(n) }},
+		{what: "number of streams with keyed state", most: MaxStates, set: func(s *ApplicationSubmitted, n int) {
+			for i := range n {
+				s.States = append(s.States, StateStream{Stream: id.Stream(i + 1), SlideMS: 1000, Partitions: 1})
+			}
+		}},
+		{what: "number of partitions of keyed state", most: MaxPartitions, least: 1, set: func(s *ApplicationSubmitted, n int) {
+			s.States = []StateStream{{Stream: 1, SlideMS: 1000, Partitions: n}}
+		}},
 		{what: "remember duration in milliseconds", most: MaxRemembered * 1000, set: func(s *ApplicationSubmitted, n int) { s.RememberMS = int64(n) }},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -85,4 +94,22 @@ func TestPartOfAnInventoryAtItsLimit(t *testing.T) {
 	}
 	r.done(part(MaxInventoryPart))
 	r.refused(part(MaxInventoryPart+1), "number of blocks in a part is 100001, expected 0 to 100000")
+}
+
+// A stream with keyed state has its times on the batch interval, and a name of its own.
+func TestStreamsWithKeyedStateThatAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		want   string
+		states []StateStream
+	}{
+		{"stream 1 with keyed state has a time every 1500 ms, expected 1 to 100000 times 1000", []StateStream{{Stream: 1, SlideMS: 1500, Partitions: 1}}},
+		{"stream 1 with keyed state has a time every 0 ms, expected 1 to 100000 times 1000", []StateStream{{Stream: 1, Partitions: 1}}},
+		{"stream 1 with keyed state has a time every 100001000 ms, expected 1 to 100000 times 1000", []StateStream{{Stream: 1, SlideMS: 100_001_000, Partitions: 1}}},
+		{"stream 0 has keyed state and is an input", []StateStream{{Stream: 0, SlideMS: 1000, Partitions: 1}}},
+		{"stream 1 with keyed state is named twice", []StateStream{{Stream: 1, SlideMS: 1000, Partitions: 1}, {Stream: 1, SlideMS: 1000, Partitions: 1}}},
+	} {
+		s := submission("wc")
+		s.States = tt.states
+		startLedger(t).refused(s, tt.want)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/raftstream/raftstream/blocktracker"
 	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/internal/id"
 )
@@ -33,7 +34,13 @@ func filled(t *testing.T) *running {
 	r.done(&ClusterNamed{Cluster: "c"})
 	asked := submission("asked")
 	asked.RequestID = "r1"
-	r.done(asked)
+	asked.States = []StateStream{{Stream: stateStream, SlideMS: 1000, Partitions: 2}}
+	asked.Inputs = append(asked.Inputs, InputStream{Stream: directStream, Source: "files"})
+	k := &running{ledger: r.ledger, a: r.a, b: r.b, app: id.App(r.done(asked))}
+	k.coordinator(k.b)
+	k.done(k.planned(connector.Plan{Parts: []connector.Part{part("f", 1, 3)}, Mark: "m", Warning: "w"}))
+	k.done(k.complete())
+	k.done(k.checkpoint(k.piece(1), k.piece(2)))
 	for n := range uint64(6) {
 		r.done(r.add(r.block(n+1, connector.Range{Partition: fmt.Sprint("p", n%3), First: n/3 + 1, Last: n/3 + 1})))
 		if n%2 == 1 {
@@ -99,7 +106,8 @@ func TestRecordsLoseNoField(t *testing.T) {
 	app, batch := &App{}, &Batch{}
 	fill(app)
 	fill(batch)
-	app.Params, app.Inputs = []byte{1}, []InputStream{{Source: "x"}}
+	app.Params, app.Inputs = []byte{1}, []InputStream{{Source: "x", Rate: 7}}
+	app.States = []StateStream{{Stream: 1, SlideMS: 2, Partitions: 3}}
 	if got := appFromPB(appToPB(app)); !reflect.DeepEqual(got, app) {
 		t.Errorf("application %+v came back as %+v", app, got)
 	}
@@ -113,6 +121,17 @@ func TestRecordsLoseNoField(t *testing.T) {
 	check(t, fill, instanceToPB, instanceFromPB)
 	check(t, fill, spanToPB, spanFromPB)
 	check(t, fill, positionToPB, positionFromPB)
+	check(t, fill, planRecordToPB, planRecordFromPB)
+	check(t, fill, sourceToPB, sourceFromPB)
+	check(t, fill, checkpointToPB, checkpointFromPB)
+	check(t, fill, officeToPB, officeFromPB)
+	check(t, fill, pieceToPB, pieceFromPB)
+	block := &blocktracker.Block{}
+	fill(block)
+	block.Batch = 0 // filled in by who reads it
+	if got := blockFromPB(blockToPB(block)); !reflect.DeepEqual(got, block) {
+		t.Errorf("block %+v came back as %+v", block, got)
+	}
 }
 
 func check[T, M any](t *testing.T, fill func(any), to func(*T) M, from func(M) *T) {
@@ -151,6 +170,28 @@ func TestDamagedSnapshotIsRefused(t *testing.T) {
 	err := m.Restore(bytes.NewReader(newer))
 	if err == nil || err.Error() != "restore snapshot: has version 3, expected 1 to 2: unreadable" {
 		t.Fatalf("newer version: %v", err)
+	}
+}
+
+// Rule 14: what version 1 wrote is still read.
+func TestSnapshotOfTheVersionBeforeIsRead(t *testing.T) {
+	r := startRunning(t)
+	data := snapshot(t, r.m.View())
+	data[len(snapshotMagic)] = oldestSnapshot
+	m := New()
+	if err := m.Restore(bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	if m.View().Hash() != r.m.View().Hash() {
+		t.Fatal("the restored state has another hash")
+	}
+	entry, err := Encode(r.term, r.tick())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry[1] = oldestEntry
+	if got, err := m.Apply(r.index+1, entry); err != nil || got[0].Outcome != Done {
+		t.Fatalf("entry of version 1: %+v, %v", got, err)
 	}
 }
 
@@ -268,6 +309,7 @@ func FuzzRestore(f *testing.F) {
 			}
 			return
 		}
+		data[len(snapshotMagic)] = snapshotVersion // an older one is read and written anew
 		if again := snapshot(t, m.View()); !bytes.Equal(again, data) {
 			t.Fatal("a snapshot that was read is not the one that is written")
 		}
