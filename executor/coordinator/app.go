@@ -26,7 +26,7 @@ type app struct {
 func newApp() *app {
 	return &app{
 		done: math.MinInt64, finished: map[id.Time]*finished{}, keyed: newKeyed(),
-		planner: &planner{calls: map[id.Stream]bool{}, positions: map[id.Stream]*positions{}},
+		planner: &planner{calls: map[id.Stream]chan struct{}{}, positions: map[id.Stream]*positions{}},
 	}
 }
 

@@ -17,10 +17,12 @@ import (
 )
 
 const (
-	// minPlanTime and maxPlanTime bound how long direct sources may take to plan a batch; between them it is a batch
-	// interval.
+	// minPlanTime and maxPlanTime bound how long the driver's wait for plans is taken to be; between them it is a batch
+	// interval. Sources get a quarter less: then the plans of the others still count.
 	minPlanTime = time.Second
 	maxPlanTime = 10 * time.Second
+	// stuckPatience bounds the wait for the end of an earlier call of the same source.
+	stuckPatience = 100 * time.Millisecond
 	// maxPlans bounds the plans of one batch in bytes together: they travel in one command.
 	maxPlans = 3 * connector.MaxPlanBytes
 	// maxBatchBytes is about how much of a direct source one batch reads; what is beyond waits for the next.
@@ -35,15 +37,15 @@ var (
 )
 
 // planner plans what an application's batches read of direct streams (rule 12). Its fields are under the coordinator's
-// lock, but for positions, which only its worker touches.
+// lock, but for calls and positions, which only its worker touches.
 type planner struct {
-	waiting *job.PlanSources // nil for none; a newer one takes its place
-	current *job.PlanSources
-	cancel  context.CancelCauseFunc // ends the planning of current
+	waiting *job.PlanSources        // nil for none; a newer one takes its place
+	current *job.PlanSources        // nil when nothing is planned, or what is has been stopped
+	cancel  context.CancelCauseFunc // ends the planning
 	answer  *job.SourcesPlanned     // of the order that was planned last
 	working bool
-	calls   map[id.Stream]bool // of Plan that have not returned
 
+	calls     map[id.Stream]chan struct{} // what a call of a source's Plan holds while it lasts
 	positions map[id.Stream]*positions
 }
 
@@ -56,7 +58,12 @@ type positions struct {
 // drop forgets the orders.
 func (p *planner) drop(why error) {
 	p.waiting, p.answer = nil, nil
-	if p.cancel != nil {
+	p.stop(why)
+}
+
+// stop ends what is planned.
+func (p *planner) stop(why error) {
+	if p.current = nil; p.cancel != nil {
 		p.cancel(why)
 	}
 }
@@ -80,9 +87,7 @@ func (c *Coordinator) Plan(o *job.PlanSources) {
 		p.waiting = nil
 		return
 	}
-	if p.current != nil {
-		p.cancel(errReplaced)
-	}
+	p.stop(errReplaced)
 	p.waiting = o
 	if !p.working {
 		p.working = true
@@ -112,11 +117,10 @@ func (c *Coordinator) plans(p *planner) {
 			}
 		}
 		c.mu.Lock()
-		p.cancel(nil)
-		p.current, p.cancel = nil, nil
 		if answer != nil && ctx.Err() == nil {
 			p.answer = answer
 		}
+		p.stop(nil)
 		c.mu.Unlock()
 	}
 }
@@ -193,7 +197,7 @@ type planned struct {
 
 // callAll calls the sources side by side, for as long as they may take.
 func (c *Coordinator) callAll(ctx context.Context, app dataset.App, p *planner, o *job.PlanSources, streams []id.Stream) []planned {
-	may := min(max(time.Duration(o.App.Spec.BatchMS)*time.Millisecond, minPlanTime), maxPlanTime)
+	may := min(max(time.Duration(o.App.Spec.BatchMS)*time.Millisecond, minPlanTime), maxPlanTime) * 3 / 4
 	ctx, cancel := context.WithTimeout(ctx, may)
 	defer cancel()
 	results := make([]planned, len(streams))
@@ -204,9 +208,7 @@ func (c *Coordinator) callAll(ctx context.Context, app dataset.App, p *planner, 
 			results[i].err = fmt.Errorf("its positions are not known: %w", err)
 			continue
 		}
-		if answers[i] = c.call(ctx, app, p, o, s, at); answers[i] == nil {
-			results[i].err = errStuck
-		}
+		answers[i] = c.call(ctx, app, p.turn(s), o, s, at)
 	}
 	for i := range streams {
 		if answers[i] == nil {
@@ -222,7 +224,7 @@ func (c *Coordinator) callAll(ctx context.Context, app dataset.App, p *planner, 
 				results[i] = late
 			}
 		}
-		if results[i].err != nil && ctx.Err() != nil {
+		if err := results[i].err; err != nil && !errors.Is(err, errStuck) && ctx.Err() != nil {
 			results[i] = late
 		}
 	}
@@ -246,19 +248,37 @@ func (c *Coordinator) positions(ctx context.Context, p *planner, o *job.PlanSour
 	return at.of, nil
 }
 
-// call calls a source's Plan, one call at a time; nil while an earlier one has not returned. Stop waits for its end.
-func (c *Coordinator) call(
-	ctx context.Context, app dataset.App, p *planner, o *job.PlanSources, s id.Stream, at map[string]uint64,
-) chan planned {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if p.calls[s] {
-		return nil
+// turn gives what a call of a source's Plan holds.
+func (p *planner) turn(s id.Stream) chan struct{} {
+	if p.calls[s] == nil {
+		p.calls[s] = make(chan struct{}, 1)
 	}
-	p.calls[s] = true
-	c.begin()
+	return p.calls[s]
+}
+
+// call calls a source's Plan, one call at a time. Stop waits for its end.
+func (c *Coordinator) call(
+	ctx context.Context, app dataset.App, turn chan struct{}, o *job.PlanSources, s id.Stream, at map[string]uint64,
+) chan planned {
 	answer := make(chan planned, 1)
+	c.mu.Lock()
+	c.begin()
+	c.mu.Unlock()
 	go func() {
+		defer func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.end()
+		}()
+		soon, cancel := context.WithTimeout(ctx, stuckPatience)
+		defer cancel()
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-soon.Done():
+			answer <- planned{err: errStuck}
+			return
+		}
 		var r planned
 		te := c.cfg.Guard(ctx, app, func() (err error) {
 			d, ok := app.Direct(s)
@@ -279,10 +299,6 @@ func (c *Coordinator) call(
 			r = planned{err: te}
 		}
 		answer <- r
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(p.calls, s)
-		c.end()
 	}()
 	return answer
 }
