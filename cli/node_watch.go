@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/raftstream/raftstream/internal/electionwatch"
@@ -33,11 +34,14 @@ func (n *node) runWatch() (err error) {
 	return nil
 }
 
-// watched are the nodes that gossip has seen. It keeps those that died for an hour.
+// watched are the nodes of this cluster that gossip has seen. It keeps those that died for an hour.
 func (n *node) watched() []electionwatch.Peer {
 	members := n.members()
 	peers := make([]electionwatch.Peer, 0, len(members))
 	for _, m := range members {
+		if own := n.dir.Cluster(); own != "" && !strings.HasPrefix(own, m.Cluster) {
+			continue
+		}
 		peers = append(peers, electionwatch.Peer{Node: m.ID, Addr: m.RPCAddr, Gossip: m.GossipAddr})
 	}
 	return peers

@@ -25,6 +25,9 @@ const (
 	minPause = 20 * time.Millisecond
 	maxPause = 250 * time.Millisecond
 	dialTime = time.Second
+	// slowPause bounds it where somebody accepts who does not say the hello expected: it costs him work and a line in
+	// his log each time.
+	slowPause = 5 * time.Second
 )
 
 // errStranger says that another node answers at a node's address.
@@ -40,7 +43,7 @@ type met struct {
 // follow watches one peer until ctx ends.
 func (w *Watch) follow(ctx context.Context, p *peer) {
 	var last *met // nil: nobody was connected yet, or that process is known to be over
-	pace := pace{}
+	pace, said := pace{}, ""
 	for ctx.Err() == nil {
 		at := w.addresses(p)
 		c, h, err := w.call(ctx, at, pace.limit())
@@ -60,10 +63,11 @@ func (w *Watch) follow(ctx context.Context, p *peer) {
 			w.know(p, Dead, last.hello.Generation+1)
 			w.tell(ctx, p, Dead, last.lost)
 			last = nil
-		default:
+		case err.Error() != said:
+			said = err.Error()
 			w.log.Debug("election watch: no answer", "peer", p.node, "error", err)
 		}
-		pace.pause(ctx, p.wake)
+		pace.pause(ctx, p.wake, err == nil || errors.Is(err, syscall.ECONNREFUSED))
 	}
 }
 
@@ -147,11 +151,14 @@ func (p *pace) limit() time.Duration {
 	return dialTime
 }
 
-// pause waits before the next dial; it is cut short when the peer's addresses change.
-func (p *pace) pause(ctx context.Context, wake <-chan struct{}) {
-	d := hurryPause
+// pause waits before the next dial, which costs little if nobody listened; it is cut short when the peer's addresses change.
+func (p *pace) pause(ctx context.Context, wake <-chan struct{}, cheap bool) {
+	d, most := hurryPause, slowPause
+	if cheap {
+		most = maxPause
+	}
 	if !time.Now().Before(p.until) {
-		p.next = min(max(2*p.next, minPause), maxPause)
+		p.next = min(max(2*p.next, minPause), most)
 		d = p.next
 	}
 	t := time.NewTimer(d)
