@@ -100,6 +100,7 @@ type receiverJSON struct {
 	Mark      string `json:"mark"`
 	Positions int64  `json:"positions"`
 	Rate      int64  `json:"rate"`
+	Warning   string `json:"warning"`
 }
 
 // word gives the last word of an enumeration value's name in lower case: APP_STATE_RUNNING with its prefix is running.
@@ -151,6 +152,7 @@ func receiverOf(r *raftstreamv1.Receiver) receiverJSON {
 		State: word(r.GetState().String(), "RECEIVER_STATE_"), Instance: r.GetInstance(), Node: r.GetNode(), Addr: r.GetAddr(),
 		SinceMS: r.GetSinceMs(), LastError: r.GetLastError(), ErrorMS: r.GetErrorMs(), Errors: r.GetErrors(),
 		Kind: word(r.GetKind().String(), "RECEIVER_KIND_"), Mark: r.GetMark(), Positions: r.GetPositions(), Rate: r.GetRate(),
+		Warning: r.GetWarning(),
 	}
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -158,6 +159,9 @@ func (e *env) receiversCommand(g *globals) *cobra.Command {
 				t := newTable(e.out, "APP", "STREAM", "KIND", "SOURCE", "STATE", "NODE", "INSTANCE", "SINCE", "RATE", "POSITIONS", "MARK", "ERRORS", "LAST ERROR")
 				for _, r := range reply.GetReceivers() {
 					j := receiverOf(r)
+					if j.Warning != "" {
+						j.LastError = strings.TrimSuffix("warning: "+j.Warning+"; "+j.LastError, "; ")
+					}
 					t.row(j.App, j.Stream, j.Kind, j.Source, j.State, j.Node, j.Instance, clock(j.SinceMS), perSecond(j.Rate), j.Positions, j.Mark, j.Errors, j.LastError)
 				}
 				return t.flush()

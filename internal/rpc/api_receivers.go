@@ -74,10 +74,11 @@ func receiver(v fsm.View, r *tracker.Receiver, pb *raftstreamv1.Receiver) {
 	}
 }
 
-// direct shows a stream that is read directly: its coordinator plans it, so that it stands still without one. What went
-// wrong is remembered in events alone.
+// direct shows a stream that is read directly: its coordinator plans it, so that it stands still without one. Plans that
+// could not be made are remembered in events alone.
 func direct(v fsm.View, app *fsm.App, stream id.Stream, pb *raftstreamv1.Receiver) {
 	pb.Kind, pb.Mark = raftstreamv1.ReceiverKind_RECEIVER_KIND_DIRECT, text(v.Mark(app.ID, stream))
+	pb.Warning = text(v.SourceWarning(app.ID, stream))
 	pb.State = raftstreamv1.ReceiverState_RECEIVER_STATE_INACTIVE
 	if s, ok := v.Session(app.Coordinator); ok {
 		pb.Node, pb.Addr = s.Name, s.Addr

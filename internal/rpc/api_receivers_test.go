@@ -32,7 +32,7 @@ func (n *apiNode) run(t *testing.T) *fsm.App {
 			Parts: []connector.Part{{Data: []byte("f"), Records: 5, Bytes: 5, Ranges: []connector.Range{
 				{Partition: "f" + string(rune('0'+i)), First: 1, Last: 5},
 			}}},
-			Mark: "up to file " + string(rune('0'+i)),
+			Mark: "up to file " + string(rune('0'+i)), Warning: "file 9 is too large",
 		}}}})
 		n.ledger.must(&fsm.BatchCompleted{
 			App: app.ID, Time: at, Office: office, Attempt: n.ledger.View().Attempt(app.ID, at), StartedMS: 1, EndedMS: 2, Tries: 1, NowMS: 7,
@@ -57,6 +57,7 @@ func TestDirectStreamsShowWhoPlansThemAndWhatMayBeRemoved(t *testing.T) { // rul
 	want := &raftstreamv1.Receiver{
 		App: "wc", AppId: uint64(app.ID), Source: "files", State: raftstreamv1.ReceiverState_RECEIVER_STATE_ACTIVE,
 		Kind: raftstreamv1.ReceiverKind_RECEIVER_KIND_DIRECT, Node: "n1", Addr: "a1", Mark: "up to file 0", Positions: 2,
+		Warning: "file 9 is too large",
 	}
 	show := func() *raftstreamv1.Receiver {
 		t.Helper()

@@ -1675,7 +1675,9 @@ type Receiver struct {
 	// Partitions of the source whose position is kept: producers, files and the like.
 	Positions int64 `protobuf:"varint,15,opt,name=positions,proto3" json:"positions,omitempty"`
 	// Records per second that the receiver may take, 0 for no limit.
-	Rate          int64 `protobuf:"varint,16,opt,name=rate,proto3" json:"rate,omitempty"`
+	Rate int64 `protobuf:"varint,16,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Direct: what the source cannot read and leaves out at present, in its own words. Empty: nothing.
+	Warning       string `protobuf:"bytes,17,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1820,6 +1822,13 @@ func (x *Receiver) GetRate() int64 {
 		return x.Rate
 	}
 	return 0
+}
+
+func (x *Receiver) GetWarning() string {
+	if x != nil {
+		return x.Warning
+	}
+	return ""
 }
 
 type EventsRequest struct {
@@ -3221,7 +3230,7 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x12ListReceiversReply\x12\x1d\n" +
 	"\n" +
 	"raft_index\x18\x01 \x01(\x04R\traftIndex\x125\n" +
-	"\treceivers\x18\x02 \x03(\v2\x17.raftstream.v1.ReceiverR\treceivers\"\xbf\x03\n" +
+	"\treceivers\x18\x02 \x03(\v2\x17.raftstream.v1.ReceiverR\treceivers\"\xd9\x03\n" +
 	"\bReceiver\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x15\n" +
 	"\x06app_id\x18\x02 \x01(\x04R\x05appId\x12\x16\n" +
@@ -3240,7 +3249,8 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\x04kind\x18\r \x01(\x0e2\x1b.raftstream.v1.ReceiverKindR\x04kind\x12\x12\n" +
 	"\x04mark\x18\x0e \x01(\tR\x04mark\x12\x1c\n" +
 	"\tpositions\x18\x0f \x01(\x03R\tpositions\x12\x12\n" +
-	"\x04rate\x18\x10 \x01(\x03R\x04rate\"w\n" +
+	"\x04rate\x18\x10 \x01(\x03R\x04rate\x12\x18\n" +
+	"\awarning\x18\x11 \x01(\tR\awarning\"w\n" +
 	"\rEventsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x14\n" +
