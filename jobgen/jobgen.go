@@ -48,6 +48,10 @@ func Due(v fsm.Viewer, now Now, nowMS int64) map[id.App]fsm.Command {
 	return due
 }
 
+// uncheckpointed is how often it is looked whether one more batch may be allocated to an application that has as many
+// batches after its checkpoint as it may have: time alone allows it (fsm.UncheckpointedMS).
+const uncheckpointed = 10 * time.Second
+
 // Next gives how long it is until the next batch time that is not due yet, of any application; ok is false if nothing
 // will be due until the ledger changes. Times are slewed, so ask again when it is over. It is at least a millisecond.
 func Next(v fsm.Viewer, now Now) (left time.Duration, ok bool) {
@@ -56,6 +60,9 @@ func Next(v fsm.Viewer, now Now) (left time.Duration, ok bool) {
 			continue
 		}
 		d := time.Duration(a.Interval(a.Allocated, 1)-now(a)) * time.Millisecond
+		if d <= 0 && a.Pending == 0 && v.Room(a, 0) == 0 {
+			d = uncheckpointed
+		}
 		if d > 0 && (!ok || d < left) {
 			left, ok = d, true
 		}

@@ -26,7 +26,9 @@ type ledger struct {
 	batches   []*fsm.Batch
 }
 
-func (l *ledger) Room(a *fsm.App, _ int64) int64               { return min(l.room, int64(fsm.MaxPending-a.Pending)) }
+func (l *ledger) Room(a *fsm.App, _ int64) int64 {
+	return max(0, min(l.room, int64(fsm.MaxPending-a.Pending)))
+}
 func (l *ledger) Index() uint64                                { return l.index }
 func (l *ledger) Leadership() fsm.Leadership                   { return fsm.Leadership{Leader: l.leader} }
 func (l *ledger) Apps() iter.Seq[*fsm.App]                     { return slices.Values(l.apps) }
@@ -165,6 +167,7 @@ func TestNextTick(t *testing.T) {
 	tests := []struct {
 		name string
 		apps []*fsm.App
+		room int64
 		now  id.Time
 		left time.Duration
 		ok   bool
@@ -172,11 +175,15 @@ func TestNextTick(t *testing.T) {
 		{name: "no applications"},
 		{name: "the earliest of all", apps: []*fsm.App{minute, seconds(nil)}, now: 10_250, left: 750 * time.Millisecond, ok: true},
 		{name: "what is due already is left out", apps: []*fsm.App{seconds(nil), minute}, now: 12_000, left: 58 * time.Second, ok: true},
+		{
+			name: "rule 10: what waits for a checkpoint is looked at again", apps: []*fsm.App{seconds(nil), minute}, room: -1,
+			now: 12_000, left: 10 * time.Second, ok: true,
+		},
 		{name: "what waits for the ledger is left out", apps: []*fsm.App{seconds(func(a *fsm.App) { a.Pending = fsm.MaxPending })}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			left, ok := Next(&ledger{apps: tt.apps}, at(tt.now))
+			left, ok := Next(&ledger{apps: tt.apps, room: orAll(tt.room)}, at(tt.now))
 			if left != tt.left || ok != tt.ok {
 				t.Errorf("got %v, %v; want %v, %v", left, ok, tt.left, tt.ok)
 			}
