@@ -16,6 +16,9 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
+// pass lets time pass, which costs none under synctest.
+func pass(d time.Duration) { time.Sleep(d) }
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // stage is a rig with the duty, one executor that coordinates, and one application with an instance that adds blocks.

@@ -140,13 +140,13 @@ func TestBatchThatNobodyPlansIsAllocatedWithoutAndSaysSoOnce(t *testing.T) {
 		if b := s.ordered(1).Inputs[0].Blocks; len(b) != 1 || b[0].ID != block {
 			t.Errorf("blocks of the other stream are %v", b)
 		}
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if d := cmp.Diff([]string{"the coordinator did not plan them in time"}, s.unplanned()); d != "" {
 			t.Error(d)
 		}
 		next := int64(s.Rig.App(s.app).Allocated-s.zero(0))/1000 + 1
 		s.planned(next, ofFiles(part(1, 1)))
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if n := len(s.unplanned()); n != 2 {
 			t.Errorf("people were told %d times of two outages", n)
 		}
@@ -163,7 +163,7 @@ func TestRefusedPlanIsMadeAgain(t *testing.T) {
 			t.Error("the positions that the refused plan was made of are still good")
 		}
 		s.plan(first, ofFiles(part(1, 1))) // late
-		time.Sleep(10 * time.Millisecond)
+		pass(10 * time.Millisecond)
 		if s.Rig.App(s.app).Allocated != s.zero(0) {
 			t.Fatal("an answer to an older order was taken")
 		}
@@ -222,7 +222,7 @@ func TestOrderToPlanIsRepeatedToWhoeverCoordinates(t *testing.T) {
 func TestOneBatchOfARunGetsThePlan(t *testing.T) {
 	startDirect(t, nil, func(s *stage) {
 		s.Raft.Lose()
-		time.Sleep(5500 * time.Millisecond)
+		pass(5500 * time.Millisecond)
 		s.Lead()
 		s.executor.Connect()
 		s.planned(1, ofFiles(part(1, 2)))

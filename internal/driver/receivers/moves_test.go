@@ -70,7 +70,7 @@ func TestReceiverMovesToThePreferredNodeWhenItJoins(t *testing.T) {
 				t.Error("the old instance is open")
 			}
 		}
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if got := len(drivertest.Orders[*job.StopReceiver](b)); got != 0 {
 			t.Error("it was moved on")
 		}
@@ -90,7 +90,7 @@ func TestReceiversSpreadToAnExecutorThatJoinsOneEveryThirtySeconds(t *testing.T)
 				t.Errorf("the receiver moved after %v, expected %v", took, after)
 			}
 		}
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if n := serve(r, app, a, b); n[a] != 3 || n[b] != 2 {
 			t.Errorf("%d and %d receivers, expected 3 and 2", n[a], n[b])
 		}
@@ -120,7 +120,7 @@ func TestMovesOfManyApplicationsAddUp(t *testing.T) {
 		r.Until("all run", func() bool { return on(a)[a] == 4 })
 		b := r.Executor("b")
 		r.Until("half have moved", func() bool { return on(a, b)[b] == 2 })
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if n := on(a, b); n[a] != 2 || n[b] != 2 {
 			t.Errorf("%d and %d receivers, expected 2 and 2", n[a], n[b])
 		}
@@ -138,7 +138,7 @@ func TestReceiverThatFailedLatelyStaysWhereItRuns(t *testing.T) {
 		b.Must(&job.ReceiverStopped{App: app, Instance: n, Error: "no such device"})
 		begin(r, a, app, n)
 		began := time.Now()
-		time.Sleep(calm - 10*time.Second)
+		pass(calm - 10*time.Second)
 		r.Until("it is tried there again", func() bool { return serve(r, app, a, b)[b] == 1 })
 		if took := time.Since(began); took < calm-2*time.Second {
 			t.Errorf("it was moved back after %v, expected %v", took, calm)
@@ -154,7 +154,7 @@ func TestFailuresInARowMakeThePauseNotAllThatEverWere(t *testing.T) {
 		for _, c := range []struct{ runs, pause time.Duration }{
 			{0, time.Second}, {0, 2 * time.Second}, {steady - 20*time.Millisecond, 4 * time.Second}, {steady, time.Second}, {0, 2 * time.Second},
 		} {
-			time.Sleep(c.runs)
+			pass(c.runs)
 			began := time.Now()
 			e.Must(&job.ReceiverStopped{App: app, Instance: n, Error: "connection refused"})
 			n = begin(r, e, app, n)

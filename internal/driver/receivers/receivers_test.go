@@ -15,6 +15,9 @@ import (
 	"github.com/raftstream/raftstream/tracker"
 )
 
+// pass lets time pass, which costs none under synctest.
+func pass(d time.Duration) { time.Sleep(d) }
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func start(t *testing.T, test func(r *drivertest.Rig)) {
