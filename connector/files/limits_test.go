@@ -88,7 +88,7 @@ func TestWhatIsLeftOutIsNamedAndKeepsNothingElseWaiting(t *testing.T) {
 
 func TestPlansKeepTheirLimitsAndTheRestIsTakenLater(t *testing.T) {
 	dir := t.TempDir()
-	const n = 2500
+	const n = 1200
 	for i := range n {
 		write(t, dir, fmt.Sprintf("%s-%04d", strings.Repeat("long-name-", 10), i), fmt.Sprintf("%d\n", i), i)
 	}
