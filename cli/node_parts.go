@@ -16,6 +16,7 @@ import (
 	"github.com/raftstream/raftstream/internal/driver/coordinators"
 	"github.com/raftstream/raftstream/internal/driver/executors"
 	"github.com/raftstream/raftstream/internal/driver/receivers"
+	"github.com/raftstream/raftstream/internal/driver/repair"
 	"github.com/raftstream/raftstream/internal/gossip"
 	"github.com/raftstream/raftstream/internal/raftnode"
 	"github.com/raftstream/raftstream/internal/rpc"
@@ -203,6 +204,7 @@ func (n *node) openDriver() error {
 			coordinators.New(n.hub, n.log),
 			batches.New(n.hub, n.clock, n.log),
 			cleaning.New(n.hub, n.log),
+			repair.New(n.hub, n.log),
 		},
 	})
 	return nil
