@@ -49,6 +49,33 @@ func ExampleRegister() {
 	// program "frequent-words": parameter "least" is "many", expected an integer (int64)
 }
 
+// The function gets the new values of a key and its state, and returns the next state; here a key that was quiet for a
+// batch is removed when its count is small.
+func ExampleUpdateStateByKey() {
+	totals := func(lines *dstream.DStream[string]) *dstream.DStream[dstream.KV[string, int64]] {
+		words := dstream.FlatMap(lines, strings.FieldsSeq)
+		pairs := dstream.Map(words, func(w string) dstream.KV[string, int64] { return dstream.Pair(w, int64(1)) })
+		return dstream.UpdateStateByKey(pairs, func(values []int64, state dstream.Opt[int64]) dstream.Opt[int64] {
+			if len(values) == 0 && state.Value < 2 {
+				return dstream.None[int64]()
+			}
+			for _, v := range values {
+				state.Value += v
+			}
+			return dstream.Some(state.Value)
+		}).Checkpoint(2 * time.Second)
+	}
+	batches := [][]string{{"to be or", "not to be"}, {"or"}, {}, {"be"}}
+	for _, counts := range streamtest.Run(console{}, batches, totals, streamtest.Partitions(1), streamtest.RestartAfter(3)) {
+		fmt.Println(counts)
+	}
+	// Output:
+	// [(to,2) (be,2) (or,1) (not,1)]
+	// [(to,2) (be,2) (or,2)]
+	// [(to,2) (be,2) (or,2)]
+	// [(to,2) (be,3) (or,2)]
+}
+
 func ExampleReduceByKey() {
 	batches := [][]string{{"to be or", "not to be"}, {}, {"be"}}
 	for _, counts := range streamtest.Run(console{}, batches, countWords, streamtest.Partitions(1)) {

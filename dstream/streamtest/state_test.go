@@ -125,6 +125,26 @@ func restarts() map[string][]streamtest.Option {
 	}
 }
 
+// Spark's FailureSuite: batch i has "a" i times, and whatever dies, each output is the sum up to it.
+func TestMultipleFailuresWithUpdateStateByKey(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	var input [][]string
+	var want [][]stringInts
+	opts := []streamtest.Option{streamtest.Partitions(1 + rng.IntN(4))}
+	for i := 1; i <= 30; i++ {
+		input = append(input, slices.Repeat([]string{"a"}, i))
+		want = append(want, []stringInts{pair("a", i*(i+1)/2)})
+		if rng.IntN(4) == 0 {
+			opts = append(opts, streamtest.RestartAfter(i))
+		}
+	}
+	if got := streamtest.Run(t, input, every(5*time.Second), opts...); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
 // Rule 6: the order of results does not depend on what was lost and computed again.
 func TestStatesComeInOneOrderWhateverWasLost(t *testing.T) {
 	seed := rand.Uint64()
