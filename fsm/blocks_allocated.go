@@ -7,9 +7,10 @@ import (
 	"github.com/raftstream/raftstream/internal/ledgerpb"
 )
 
-// BlocksAllocated fixes what belongs to batch From: every block queued then, up to the limits, and what
-// Direct says of direct streams. Batches after From, up to To, are empty. From must be the application's next batch time. Natural key: (App, From, To). With Last, every
-// instance must be closed; it is the last allocation if the queue is empty after it (rule 11).
+// BlocksAllocated fixes what belongs to batch From: every block queued then, up to the limits, and what Direct says of
+// direct streams. Batches after From, up to To, are empty. From must be the application's next batch time. Natural key:
+// (App, From, To). With Last, every instance must be closed; it is the last allocation if the queue is empty after it
+// (rule 11).
 type BlocksAllocated struct {
 	App      id.App
 	From, To id.Time
