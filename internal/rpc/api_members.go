@@ -161,7 +161,7 @@ func mayRemove(all []Member, i int, force bool) string {
 	case force || m.Raft != RaftFollower:
 		return ""
 	case m.Status != Dead:
-		return "it is alive and would join again: stop its process first, or use force"
+		return "it is alive, or died just now, and would join again: stop its process and wait until it is shown as dead, or use force"
 	}
 	voters, alive := 0, 0
 	for j, o := range all {

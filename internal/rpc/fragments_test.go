@@ -18,6 +18,7 @@ import (
 
 	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
 	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/rpc/clusterpb"
 )
@@ -43,8 +44,8 @@ func TestMillionBlocksFitIntoALaunchAndAnOrder(t *testing.T) {
 	}
 }
 
-func TestLaunchOfManyBlocksCrosses(t *testing.T) {
-	order := job.Launch{Inputs: manyBlocks(460_000), Parts: []int{1}}
+func TestLongLaunchAndItsResultCross(t *testing.T) {
+	order := job.Launch{Inputs: manyBlocks(50_000), Parts: []int{1}, App: job.App{Spec: dataset.Spec{Params: make([]byte, messageMax)}}}
 	if n := proto.Size(launchToPB(&order)); n <= messageMax {
 		t.Fatalf("launch has %d bytes, expected more than %d", n, messageMax)
 	}
