@@ -21,6 +21,7 @@ import (
 	"github.com/raftstream/raftstream/internal/driver/coordinators"
 	"github.com/raftstream/raftstream/internal/driver/executors"
 	"github.com/raftstream/raftstream/internal/driver/receivers"
+	"github.com/raftstream/raftstream/internal/driver/repair"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/raftnode"
 )
@@ -106,7 +107,7 @@ func (c *cluster) start(name string) *member {
 		Raft: node, Hub: m.hub, Node: name, Name: name, Addr: name + ":1", Observe: clock.Observe, Logger: quiet,
 		Duties: []driver.Duty{
 			executors.New(m.hub, nil, quiet), receivers.New(m.hub, quiet), coordinators.New(m.hub, quiet),
-			batches.New(m.hub, clock, quiet), cleaning.New(m.hub, quiet),
+			batches.New(m.hub, clock, quiet), cleaning.New(m.hub, quiet), repair.New(m.hub, quiet),
 		},
 	})
 	ctx, cancel := context.WithCancel(context.Background())

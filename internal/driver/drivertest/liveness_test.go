@@ -19,6 +19,7 @@ import (
 	"github.com/raftstream/raftstream/internal/driver/drivertest"
 	"github.com/raftstream/raftstream/internal/driver/executors"
 	"github.com/raftstream/raftstream/internal/driver/receivers"
+	"github.com/raftstream/raftstream/internal/driver/repair"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -70,7 +71,7 @@ func startOrdeal(t *testing.T, seed uint64) *ordeal {
 		r.Raft.Before = o.mayGetLost
 		return []driver.Duty{
 			executors.New(r.Hub, nil, r.Logger), receivers.New(r.Hub, r.Logger), coordinators.New(r.Hub, r.Logger),
-			batches.New(r.Hub, clock, r.Logger), cleaning.New(r.Hub, r.Logger),
+			batches.New(r.Hub, clock, r.Logger), cleaning.New(r.Hub, r.Logger), repair.New(r.Hub, r.Logger),
 		}
 	})
 	o.Rig.Lead()
@@ -212,6 +213,11 @@ func (o *ordeal) submit() {
 	c := &fsm.ApplicationSubmitted{
 		RequestID: fmt.Sprint(len(o.apps)), Name: fmt.Sprint(len(o.apps)), Program: "p", BatchMS: 200, BlockMS: 50, Partitions: 1,
 		Factor: 1, Build: "build", Inputs: []fsm.InputStream{{Stream: 0, Receiver: true}}, NowMS: time.Now().UnixMilli(),
+	}
+	if o.r.IntN(2) == 0 {
+		c.Factor = 2
+		c.Inputs = append(c.Inputs, fsm.InputStream{Stream: 1, Source: "direct"})
+		c.States = []fsm.StateStream{{Stream: 5, SlideMS: 200, Partitions: 1}}
 	}
 	if r, ok := o.propose(c); ok && r.Outcome == fsm.Done {
 		o.apps = append(o.apps, id.App(r.Index))

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/id"
 )
@@ -19,8 +20,9 @@ const (
 	dialPause    = 50 * time.Millisecond
 )
 
-// worker is an executor of few words: it runs the receivers that it is told to, which make a block every 50 ms, and
-// completes the batches that it is given. It follows the leader and repeats what was not answered.
+// worker is an executor of few words: it runs the receivers that it is told to, which make a block every 50 ms, plans
+// five records of direct stream 1 for every batch, completes the batches that it is given, checkpoints keyed state, of
+// stream 5, after each, and copies what it is told to. It follows the leader and repeats what was not answered.
 type worker struct {
 	dial  func(context.Context, job.Hello) (job.Link, error)
 	hello job.Hello
@@ -34,6 +36,7 @@ type worker struct {
 	batches map[id.App]map[id.Time]*job.Batch // to be run, the oldest of an application first
 	trouble trouble
 	takes   time.Duration // that a batch takes, batchTakes if 0
+	peers   []job.Peer
 }
 
 // trouble is what goes wrong on a worker.
@@ -72,6 +75,7 @@ func (w *worker) pace() time.Duration {
 type instance struct {
 	app     id.App
 	id      id.Instance
+	factor  int
 	began   bool
 	stopped bool
 	last    uint64 // highest number acknowledged
@@ -147,7 +151,7 @@ func (w *worker) obey(ctx context.Context, link job.Link, m job.ToExecutor) erro
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if r := w.receivers[m.App.ID]; r == nil || r.id != m.Instance {
-			w.receivers[m.App.ID] = &instance{app: m.App.ID, id: m.Instance, began: true}
+			w.receivers[m.App.ID] = &instance{app: m.App.ID, id: m.Instance, factor: m.App.Factor, began: true}
 		}
 	case *job.StopReceiver:
 		w.mu.Lock() // not while a block is reported: what was received is reported first
@@ -156,6 +160,22 @@ func (w *worker) obey(ctx context.Context, link job.Link, m job.ToExecutor) erro
 		}
 		w.mu.Unlock()
 		_, err := link.Request(ctx, job.ControlLane, &job.ReceiverStopped{App: m.App, Stream: m.Stream, Instance: m.Instance, Message: "told to"})
+		return err
+	case *job.Peers:
+		w.work.Lock()
+		defer w.work.Unlock()
+		w.peers = m.Peers
+	case *job.PlanSources:
+		return w.plan(ctx, link, m)
+	case *job.CopyBlocks:
+		if w.troubles().misses {
+			return nil
+		}
+		made := &job.BlocksCopied{}
+		for _, b := range m.Blocks {
+			made.Blocks = append(made.Blocks, b.ID)
+		}
+		_, err := link.Request(ctx, job.ControlLane, made)
 		return err
 	case *job.Batch:
 		w.work.Lock()
@@ -170,6 +190,60 @@ func (w *worker) obey(ctx context.Context, link job.Link, m job.ToExecutor) erro
 		}
 	}
 	return nil
+}
+
+// plan plans the next five records of a direct stream, from one partition; or nothing at all while input is missing.
+func (w *worker) plan(ctx context.Context, link job.Link, m *job.PlanSources) error {
+	t := w.troubles()
+	if t.misses {
+		return nil
+	}
+	at, err := link.Request(ctx, job.ControlLane, &job.PositionsRequest{App: m.App.ID, Stream: 1})
+	if err != nil || at.Outcome != job.Done {
+		return err
+	}
+	r := connector.Range{Partition: "p", First: 1, Last: 5}
+	if len(at.Positions) > 0 {
+		r.First, r.Last = at.Positions[0].Last+1, at.Positions[0].Last+5
+	}
+	if t.refuses {
+		r.First++ // a plan that the ledger refuses
+	}
+	_, err = link.Request(ctx, job.ControlLane, &job.SourcesPlanned{
+		App: m.App.ID, Time: m.Time, Office: m.Office, Planned: m.Planned, Plans: []job.StreamPlan{{Stream: 1, Plan: connector.Plan{
+			Parts: []connector.Part{{Records: int64(r.Last - r.First + 1), Bytes: 50, Ranges: []connector.Range{r}}},
+		}}},
+	})
+	return err
+}
+
+// checkpoint checkpoints the keyed state that a completed batch left.
+func (w *worker) checkpoint(ctx context.Context, link job.Link, m *job.Batch) error {
+	if len(m.States) == 0 {
+		return nil
+	}
+	number := uint64(m.Time-m.App.Spec.ZeroTime) << job.PieceBits
+	_, err := link.Request(ctx, job.ControlLane, &job.CheckpointReport{
+		App: m.App.ID, Authority: m.Authority, Version: job.Version{Time: m.Time, Attempt: m.Authority.Attempt}, Full: true,
+		Pieces: []job.Piece{{Stream: 5, Block: job.Block{
+			ID:      id.Block{App: m.App.ID, Stream: 5, Instance: id.Instance(m.Authority.Office), Number: number},
+			Records: 1, Bytes: 10, Stores: w.stores(m.App.Factor),
+		}}},
+	})
+	return err
+}
+
+// stores gives this store and as many others as copies are asked for, as far as there are.
+func (w *worker) stores(factor int) []id.Store {
+	w.work.Lock()
+	defer w.work.Unlock()
+	stores := []id.Store{w.hello.Store}
+	for _, p := range w.peers {
+		if len(stores) < factor && p.Store != w.hello.Store {
+			stores = append(stores, p.Store)
+		}
+	}
+	return stores
 }
 
 // compute runs the oldest batch of each application, one after the other.
@@ -189,11 +263,16 @@ func (w *worker) compute(ctx context.Context, link job.Link, lost func()) {
 					for _, b := range in.Blocks {
 						if in.Time == m.Time {
 							report.Lost += b.Records
+							report.LostBlocks = append(report.LostBlocks, b.ID)
 						}
 					}
 				}
 			}
-			if _, err := link.Request(ctx, job.ControlLane, report); err != nil {
+			reply, err := link.Request(ctx, job.ControlLane, report)
+			if err == nil && reply.Outcome == job.Done && !t.fails {
+				err = w.checkpoint(ctx, link, m)
+			}
+			if err != nil {
 				lost()
 				return
 			}
@@ -227,7 +306,7 @@ func (w *worker) produce(ctx context.Context, link job.Link, lost func()) {
 			}
 			reply, err := link.Request(ctx, job.BlockLane, &job.BlocksReport{Blocks: []job.BlockReport{{
 				ID:      id.Block{App: r.app, Instance: r.id, Number: r.last + 1},
-				Records: blockRecords, Bytes: 100, Stores: []id.Store{w.hello.Store},
+				Records: blockRecords, Bytes: 100, Stores: w.stores(r.factor),
 			}}})
 			switch {
 			case err != nil:
