@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -120,14 +121,17 @@ func TestRestoredStateIsTheStateThatWasNeverLost(t *testing.T) {
 		lossy.e.Encode = true
 		want := &oracle{states: map[string]mean{}}
 		part := lineagetest.StatePart{Stream: states}
-		keys := rapid.IntRange(1, 150).Draw(rt, "keys")
+		draw := &batches{
+			rng:  rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1)),
+			keys: rapid.SampledFrom([]int{1, 20, 200}).Draw(rt, "keys"),
+		}
 		var saved checkpoint
 		var full bool // an image was saved
 		for range 10 {
-			in := drawBatch(rt, keys)
+			in := draw.batch(rt)
 			want.batch(in)
 			if rapid.Bool().Draw(rt, "an attempt is given up") {
-				other := drawBatch(rt, keys)
+				other := draw.batch(rt)
 				lossy.e.Run.Attempt++
 				runAll(rt, lossy.e, lossy.node(t, lossy.at, other))
 				lossy.e.Run.Attempt++
@@ -168,14 +172,24 @@ func (u *updates[K, V, S]) empty(t *testing.T) dataset.State {
 	return stateful(t, u.node(t, u.at, nil)).Empty()
 }
 
-func drawBatch(rt *rapid.T, keys int) [][]pair[string, string] {
-	one := rapid.Custom(func(rt *rapid.T) pair[string, string] {
-		return pair[string, string]{
-			fmt.Sprintf("key %d", rapid.IntRange(0, keys-1).Draw(rt, "key")),
-			rapid.SampledFrom([]string{"", "a", "b", "gone"}).Draw(rt, "value"),
+// batches draws input; what is in it comes from a seed, so that batches are large as often as small.
+type batches struct {
+	rng  *rand.Rand
+	keys int
+}
+
+func (b *batches) batch(rt *rapid.T) [][]pair[string, string] {
+	values := []string{"", "a", "b", "c", "gone"}
+	if rapid.IntRange(0, 2).Draw(rt, "most keys go") == 0 {
+		values = []string{"", "gone", "gone", "gone"}
+	}
+	in := make([][]pair[string, string], rapid.IntRange(0, 2).Draw(rt, "blocks"))
+	for i := range in {
+		for range rapid.SampledFrom([]int{0, 4, 300}).Draw(rt, "records") {
+			in[i] = append(in[i], pair[string, string]{fmt.Sprintf("key %d", b.rng.IntN(b.keys)), values[b.rng.IntN(len(values))]})
 		}
-	})
-	return rapid.SliceOfN(rapid.SliceOfN(one, 0, 120), 0, 2).Draw(rt, "batch")
+	}
+	return in
 }
 
 func runAll(rt *rapid.T, e *lineagetest.Engine, n *lineage.Node[pair[string, mean]]) []string {

@@ -218,6 +218,44 @@ func TestStatesAndValuesBelongToTheUser(t *testing.T) {
 	expect(t, all(t, u.e, n), [][]pair[string, []string]{{{"a", []string{"x.", "y."}}}})
 }
 
+// What is kept refers neither to input nor to checkpoints, nor to what the user may still hold.
+func TestWhatIsKeptIsACopy(t *testing.T) {
+	var held [][]string
+	u := updating[string](t, 1, func(values []string, s []string, _ bool) ([]string, bool) {
+		if len(values) == 0 {
+			return s, true
+		}
+		held = append(held, values)
+		return values, true
+	})
+	forget := func() {
+		for _, b := range u.e.Blocks {
+			clear(b)
+		}
+		for _, v := range held {
+			clear(v)
+		}
+	}
+	in := [][]pair[string, string]{{{"key a", "first"}, {"key a", "second"}}, {{"key b", "third"}}}
+	want := [][]pair[string, []string]{{{"key a", []string{"first", "second"}}, {"key b", []string{"third"}}}}
+	for range 2 { // states that are new, and states that change
+		expect(t, u.batch(t, in), want)
+		forget()
+		expect(t, u.batch(t, nil), want)
+	}
+	s, at := u.e.State(lineagetest.StatePart{Stream: states})
+	restored := stateful(t, u.node(t, at, nil)).Empty()
+	s.Encode(0, true, 1<<20, func(chunk []byte, _ int64) bool {
+		if err := restored.Decode(chunk, at); err != nil {
+			t.Error(err)
+		}
+		clear(chunk)
+		return true
+	})
+	u.e.Restore(lineagetest.StatePart{Stream: states}, restored, at)
+	expect(t, u.batch(t, nil), want)
+}
+
 func TestOnlyWhatChangesIsInTheDelta(t *testing.T) {
 	u := updating[string](t, 1, func(values []float64, s pair[string, []float64], has bool) (pair[string, []float64], bool) {
 		if len(values) > 0 {
