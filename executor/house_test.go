@@ -29,6 +29,7 @@ import (
 	"github.com/raftstream/raftstream/internal/driver/drivertest"
 	"github.com/raftstream/raftstream/internal/driver/executors"
 	"github.com/raftstream/raftstream/internal/driver/receivers"
+	"github.com/raftstream/raftstream/internal/driver/repair"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/vfs"
 )
@@ -142,7 +143,7 @@ func newHouse(t *testing.T, checkpoint time.Duration, slow func(ctx context.Cont
 	h.Rig = drivertest.Start(t, clock.Observe, func(r *drivertest.Rig) []driver.Duty {
 		return []driver.Duty{
 			executors.New(r.Hub, nil, r.Logger), coordinators.New(r.Hub, r.Logger), batches.New(r.Hub, clock, r.Logger),
-			receivers.New(r.Hub, r.Logger), cleaning.New(r.Hub, r.Logger),
+			receivers.New(r.Hub, r.Logger), cleaning.New(r.Hub, r.Logger), repair.New(r.Hub, r.Logger),
 		}
 	})
 	t.Cleanup(h.net.Close)
@@ -174,6 +175,13 @@ func newHouse(t *testing.T, checkpoint time.Duration, slow func(ctx context.Cont
 		c.States = []fsm.StateStream{{Stream: 1, SlideMS: 1000, Partitions: 4}}
 	})
 	return h
+}
+
+// replace puts another member with an empty disk in the place of a dead one.
+func (h *house) replace(name, by string) {
+	delete(h.members, name)
+	h.members[by] = &member{name: by, fs: vfs.NewMem()}
+	h.start(by)
 }
 
 // start begins another life of a member.
@@ -353,6 +361,36 @@ func (h *house) other() string {
 	}
 	h.Fatal("no other member is alive")
 	return ""
+}
+
+// repaired reports whether every block that may be read yet, and every piece of the checkpoint, has two copies on disks
+// that are there.
+func (h *house) repaired() bool {
+	there := map[id.Store]bool{}
+	for s := range h.View().Sessions() {
+		there[s.Store] = true
+	}
+	enough := func(stores []id.Store) bool {
+		n := 0
+		for _, s := range stores {
+			if there[s] {
+				n++
+			}
+		}
+		return n >= 2
+	}
+	pieces := 0
+	for p := range h.View().Pieces(h.app) {
+		if pieces++; !enough(p.Stores) {
+			return false
+		}
+	}
+	for b := range h.View().Kept(h.app, 0) {
+		if !enough(b.Stores) {
+			return false
+		}
+	}
+	return pieces > 0
 }
 
 // judge checks the totals of every batch that was committed since it was called last: each is that of some first lines.

@@ -74,6 +74,19 @@ func TestStateIsRebuiltFromTheChainAlone(t *testing.T) {
 	})
 }
 
+// Rules 5 and 7: blocks and pieces of checkpoints are copied again when their holder is gone for good, so that disk after
+// disk may be lost.
+func TestStateOutlivesEveryDisk(t *testing.T) {
+	inHouse(t, 3*time.Second, func(h *house) {
+		for _, name := range []string{"a", "b", "c"} {
+			h.batches(4)
+			h.kill(name)
+			h.replace(name, "new-"+name)
+			h.Until("every piece has its copies", func() bool { return h.repaired() })
+		}
+	})
+}
+
 // Rules 1, 3, 5 and 7 together: members die and come back at random, in the middle of batches and checkpoints, the
 // leadership changes, and every total is that of the first lines.
 func TestStateSurvivesWhateverDies(t *testing.T) {
