@@ -54,11 +54,17 @@ func (s *shuffles) Read(_ context.Context, f job.Fetch, holders []id.Session, yi
 	return nil
 }
 
-// texts are blocks by number.
-type texts map[uint64]string
+// texts are blocks by number; more are blocks by id.
+type texts struct {
+	by   map[uint64]string
+	more map[id.Block]job.BlockData
+}
 
-func (b texts) Read(_ context.Context, x *job.Block) ([]byte, error) {
-	if s, ok := b[x.ID.Number]; ok {
+func (b *texts) Read(_ context.Context, x *job.Block) ([]byte, error) {
+	if d, ok := b.more[x.ID]; ok {
+		return d.Data, nil
+	}
+	if s, ok := b.by[x.ID.Number]; ok {
 		return []byte(s), nil
 	}
 	return nil, &job.TaskError{Fault: job.MissingFault, Block: x.ID, Text: "nobody has it"}
@@ -68,13 +74,17 @@ type bench struct {
 	*task.Runner
 	graph    *executortest.WordCount
 	shuffles *shuffles
+	states   *states
+	texts    *texts
+	pieces
 }
 
 func newBench(t *testing.T, slots int, graph *executortest.WordCount) *bench {
-	b := &bench{graph: graph, shuffles: &shuffles{rows: map[int][]dataset.Rows{}}}
+	b := &bench{graph: graph, shuffles: &shuffles{rows: map[int][]dataset.Rows{}}, states: &states{held: map[job.Held]*executortest.Table{}}}
+	b.texts = &texts{by: map[uint64]string{1: "a b", 2: "b c", 3: "c"}}
 	b.Runner = task.New(task.Config{
 		Slots: slots, Graph: func(job.App) (dataset.App, error) { return graph.App(), nil },
-		Blocks: texts{1: "a b", 2: "b c", 3: "c"}, Shuffles: b.shuffles, Logger: slog.New(slog.DiscardHandler),
+		Blocks: b.texts, Shuffles: b.shuffles, States: b.states, Store: b.put, Logger: slog.New(slog.DiscardHandler),
 	})
 	b.Open(1)
 	t.Cleanup(func() {
