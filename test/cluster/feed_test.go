@@ -128,11 +128,17 @@ func oracle(lines []string) map[string]int64 {
 // total sums the complete batch directories of a prefix.
 func total(t *testing.T, prefix string) map[string]int64 {
 	t.Helper()
-	sum := map[string]int64{}
 	dirs, err := filepath.Glob(prefix + "-*")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return sumOf(t, dirs...)
+}
+
+// sumOf sums batch directories, which must be complete.
+func sumOf(t *testing.T, dirs ...string) map[string]int64 {
+	t.Helper()
+	sum := map[string]int64{}
 	for _, dir := range dirs {
 		if _, err := os.Stat(filepath.Join(dir, "_SUCCESS")); err != nil {
 			t.Errorf("batch directory %s is not complete: %v", dir, err)
