@@ -236,9 +236,10 @@ func TestWhatIsKeptIsACopy(t *testing.T) {
 			clear(v)
 		}
 	}
-	in := [][]pair[string, string]{{{"key a", "first"}, {"key a", "second"}}, {{"key b", "third"}}}
-	want := [][]pair[string, []string]{{{"key a", []string{"first", "second"}}, {"key b", []string{"third"}}}}
-	for range 2 { // states that are new, and states that change
+	var want [][]pair[string, []string]
+	for _, last := range []string{"second", "other"} { // states that are new, and states that change
+		in := [][]pair[string, string]{{{"key a", "first"}, {"key a", last}}, {{"key b", last}}}
+		want = [][]pair[string, []string]{{{"key a", []string{"first", last}}, {"key b", []string{last}}}}
 		expect(t, u.batch(t, in), want)
 		forget()
 		expect(t, u.batch(t, nil), want)
