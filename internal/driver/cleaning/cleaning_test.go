@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/driver"
@@ -27,13 +28,17 @@ type stage struct {
 }
 
 func start(t *testing.T, rememberMS int64, test func(s *stage)) {
+	startWith(t, func(c *fsm.ApplicationSubmitted) { c.RememberMS = rememberMS }, test)
+}
+
+func startWith(t *testing.T, change func(*fsm.ApplicationSubmitted), test func(s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{Rig: drivertest.Start(t, nil, func(r *drivertest.Rig) []driver.Duty {
 			return []driver.Duty{New(r.Hub, r.Logger)}
 		})}
 		s.Lead()
 		s.executor = s.Executor("a")
-		s.app = s.Submit("wc", func(c *fsm.ApplicationSubmitted) { c.RememberMS = rememberMS })
+		s.app = s.Submit("wc", change)
 		s.zero = s.Rig.App(s.app).ZeroTime
 		s.instance = id.Instance(s.Must(&fsm.ReceiverScheduled{App: s.app, Session: s.executor.Session()}))
 		s.executor.Must(&job.ReceiverStarted{App: s.app, Instance: s.instance})
@@ -189,5 +194,64 @@ func TestEmptyBatchesAreCleanedManyAtATime(t *testing.T) {
 		if got := drivertest.Count[*fsm.BatchesCleaned](s.Rig); got != 2 {
 			t.Errorf("%d commands, expected 2", got)
 		}
+	})
+}
+
+// Rule 7: the input of batches that keyed state is computed again from stays until a checkpoint makes it needless, and
+// executors hear of the checkpoint.
+func TestInputStaysUntilKeyedStateIsCheckpointed(t *testing.T) {
+	startWith(t, func(c *fsm.ApplicationSubmitted) {
+		c.States = []fsm.StateStream{{Stream: 7, SlideMS: 1000, Partitions: 1}}
+	}, func(s *stage) {
+		for n := int64(1); n <= cleanEvery+2; n++ {
+			s.batch(n)
+		}
+		time.Sleep(time.Minute)
+		if a := s.Rig.App(s.app); a.Cleaned != s.zero {
+			t.Errorf("cleaned up to %d without a checkpoint", a.Cleaned)
+		}
+		at := s.zero + 40_000
+		b, _ := s.View().Batch(s.app, at)
+		s.executor.Must(&job.CheckpointReport{
+			App: s.app, Authority: id.Authority{Office: s.office}, Version: job.Version{Time: at, Attempt: b.Attempt}, Full: true,
+			Pieces: []job.Piece{{Stream: 7, Block: job.Block{
+				ID:      id.Block{App: s.app, Stream: 7, Instance: id.Instance(s.office), Number: 1 << job.PieceBits},
+				Records: 1, Bytes: 1, Stores: []id.Store{s.executor.Hello.Store},
+			}}},
+		})
+		s.Until("the executor knows", func() bool { return s.told().Cleaned == at && s.told().Checkpointed == at })
+		time.Sleep(time.Minute)
+		if a := s.Rig.App(s.app); a.Cleaned != at {
+			t.Errorf("cleaned up to %d, expected the checkpoint's time %d", a.Cleaned, at)
+		}
+		refused := 0
+		for _, c := range s.Raft.Applied() {
+			if c, ok := c.(*fsm.BatchesCleaned); ok && c.UpTo > at {
+				refused++
+			}
+		}
+		if refused > 0 {
+			t.Errorf("%d commands were to clean above the checkpoint", refused)
+		}
+	})
+}
+
+// Rule 12: a batch that only read directly is cleaned at once too: that moves the mark up to where people may clear up.
+func TestDirectStreamsMarkMovesWhenTheirBatchIsCleaned(t *testing.T) {
+	startWith(t, func(c *fsm.ApplicationSubmitted) {
+		c.Inputs = append(c.Inputs, fsm.InputStream{Stream: 1, Source: "files"})
+	}, func(s *stage) {
+		for n := id.Time(1); n <= 2; n++ {
+			at := s.zero + n*1000
+			c := &fsm.BlocksAllocated{App: s.app, From: at, To: at}
+			if n == 1 {
+				c.Direct = []fsm.StreamPlan{{Stream: 1, Plan: connector.Plan{Mark: "day 1", Parts: []connector.Part{
+					{Records: 1, Bytes: 1, Ranges: []connector.Range{{Partition: "p", First: 1, Last: 1}}},
+				}}}}
+			}
+			s.Must(c)
+			s.Must(&fsm.BatchCompleted{App: s.app, Time: at, Office: s.office, Attempt: s.View().Attempt(s.app, at)})
+		}
+		s.Until("the mark has moved", func() bool { return s.View().Mark(s.app, 1) == "day 1" })
 	})
 }

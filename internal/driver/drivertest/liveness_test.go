@@ -50,7 +50,7 @@ const ordealStep = 3 * time.Second
 // once the faults stop every application that was stopped reaches its end, and every other one goes on.
 func TestEveryApplicationGoesOnOrComesToItsEnd(t *testing.T) {
 	first := rand.Uint64()
-	runs := 40
+	runs := 25
 	if testing.Short() {
 		runs = 5
 	}
