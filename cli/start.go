@@ -67,7 +67,7 @@ func (e *env) startCommand() *cobra.Command {
 	flags.Int64Var(&c.raftReserve, "raft-disk-reserve", 64, "MiB of disk below which a driver proposes nothing; less than --disk-reserve, so that sources wait first")
 	flags.DurationVar(&c.heartbeat, "raft-heartbeat-timeout", 500*time.Millisecond, "silence of the leader after which a driver stands for election")
 	flags.DurationVar(&c.election, "raft-election-timeout", 500*time.Millisecond, "time for one election")
-	flags.DurationVar(&c.lease, "raft-lease-timeout", 250*time.Millisecond, "time without a majority after which the leader steps down")
+	flags.DurationVar(&c.lease, "raft-lease-timeout", 500*time.Millisecond, "time without a majority after which the leader steps down")
 	flags.BoolVar(&c.electionWatch, "election-watch", true, "find out at once that another node's process has died, and elect a leader or end its session without waiting; needs that refused connections come from the nodes themselves, not from a proxy or firewall")
 	c.tls.flags(flags, func(string) (string, bool) { return "", false }) // settled below, like every other
 	flags.StringVar(&c.gossipKey, "gossip-key", "", "key that encrypts gossip, the same on every node: 64 hexadecimal digits; better in the environment or the file than here")

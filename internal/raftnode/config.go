@@ -55,7 +55,7 @@ type Config struct {
 
 	HeartbeatTimeout time.Duration // 500 ms
 	ElectionTimeout  time.Duration // 500 ms
-	LeaseTimeout     time.Duration // 250 ms
+	LeaseTimeout     time.Duration // 500 ms: nothing is decided by the lease alone, and a leader on a busy machine is silent for longer than half of it
 	CommitTimeout    time.Duration // 50 ms
 	WriteDeadline    time.Duration // 5 s: a write that takes longer is a failed disk
 
@@ -86,7 +86,7 @@ type Config struct {
 func (c *Config) setDefaults() {
 	setDefault(&c.HeartbeatTimeout, 500*time.Millisecond)
 	setDefault(&c.ElectionTimeout, 500*time.Millisecond)
-	setDefault(&c.LeaseTimeout, 250*time.Millisecond)
+	setDefault(&c.LeaseTimeout, 500*time.Millisecond)
 	setDefault(&c.CommitTimeout, 50*time.Millisecond)
 	setDefault(&c.WriteDeadline, 5*time.Second)
 	setDefault(&c.SnapshotThreshold, 8192)
