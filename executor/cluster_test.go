@@ -100,6 +100,7 @@ func (c *cluster) start(name string, generation uint64) *node {
 		}
 	})
 	c.wait(func() bool { return c.driver.Connected(n.store) != 0 })
+	eventually(c.t, func() bool { return n.Status().Control.Session != 0 }) // before that it refuses tasks, and gets none for a while
 	return n
 }
 

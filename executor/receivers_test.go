@@ -3,6 +3,7 @@ package executor_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/raftstream/raftstream/connector"
@@ -10,6 +11,7 @@ import (
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/executor/receiver"
 	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/id"
 )
 
 // pushed is a receiver that stores every push, and answers when it is committed.
@@ -144,6 +146,71 @@ func TestNewInstanceSupersedesTheOldOne(t *testing.T) { // rule 4
 		st := c.nodes[0].Receivers()
 		return len(st) == 1 && st[0].Instance == 250 && st[0].State == receiver.Running
 	})
+}
+
+// stubborn is a receiver that returns when it is let go, and counts how many of it run.
+type stubborn struct {
+	runs, most atomic.Int64
+	release    chan struct{}
+}
+
+func (s *stubborn) Run(ctx context.Context, _ dataset.Inlet) error {
+	s.most.Store(max(s.most.Load(), s.runs.Add(1)))
+	defer s.runs.Add(-1)
+	<-ctx.Done()
+	<-s.release
+	return ctx.Err()
+}
+
+func TestNewInstanceBeginsWhenTheOldOneHasEnded(t *testing.T) { // rule 4: one instance at a time
+	source := &stubborn{release: make(chan struct{})}
+	c := newCluster(t, 1, &executortest.WordCount{Reducers: 2, Depth: 1, Source: source})
+	for _, n := range []id.Instance{200, 250, 260} {
+		c.driver.Send(c.nodes[0].store, &job.StartReceiver{Epoch: c.driver.Epoch(), App: c.app(), Stream: 0, Instance: n})
+		if n == 200 {
+			eventually(t, func() bool { return source.runs.Load() == 1 })
+		}
+	}
+	c.heard(c.nodes[0])
+	if st := c.nodes[0].Receivers(); len(st) != 1 || st[0].Instance != 200 {
+		t.Errorf("receivers are %+v, expected the old one to be waited for", st)
+	}
+	close(source.release)
+	eventually(t, func() bool {
+		st := c.nodes[0].Receivers()
+		return len(st) == 1 && st[0].Instance == 260 && source.runs.Load() == 1
+	})
+	if n := source.most.Load(); n != 1 {
+		t.Errorf("%d receivers ran at a time", n)
+	}
+}
+
+func TestRateOfAReceiverIsSetByOrders(t *testing.T) { // Spark: UpdateReceiverRateLimit
+	c := newCluster(t, 1, &executortest.WordCount{Reducers: 2, Depth: 1, Source: pushed{}})
+	start := func(rate int64) {
+		c.driver.Send(c.nodes[0].store, &job.StartReceiver{Epoch: c.driver.Epoch(), App: c.app(), Stream: 0, Instance: 200, Rate: rate})
+	}
+	set := func(of id.Instance, rate int64) {
+		c.driver.Send(c.nodes[0].store, &job.SetRate{Epoch: c.driver.Epoch(), App: appID, Stream: 0, Instance: of, Rate: rate})
+	}
+	want := func(rate float64) {
+		t.Helper()
+		eventually(t, func() bool {
+			st := c.nodes[0].Receivers()
+			return len(st) == 1 && st[0].Rate == rate
+		})
+	}
+	start(300)
+	want(300)
+	set(200, 70)
+	want(70)
+	set(199, 5) // an instance that is over
+	set(200, 80)
+	want(80)
+	start(90) // a new leadership orders again
+	want(90)
+	set(200, 0)
+	want(0)
 }
 
 func TestEndOfTheSessionStopsReceivers(t *testing.T) { // rule 3

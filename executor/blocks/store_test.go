@@ -200,6 +200,30 @@ func TestProgressDropsOnlyWhatTheLedgerDoesNotNeed(t *testing.T) {
 	}
 }
 
+// Rule 7: a piece of a checkpoint is a block whose instance is the coordinator's office. While the office lasts, what it
+// stores is kept although the ledger does not have it yet; when it is over, what the ledger does not have goes.
+func TestPiecesAreKeptWhileTheirOfficeMayCommitThem(t *testing.T) {
+	piece := func(n uint64) id.Block { return id.Block{App: 5, Stream: 1, Instance: 50, Number: n << job.PieceBits} }
+	s := open(t, config(vfs.NewMem()))
+	add := func(n uint64) { put(t, s, piece(n)) }
+	told := func(cleaned, last uint64, closed bool) {
+		p := job.InstanceProgress{Stream: 1, Instance: 50, Closed: closed, Cleaned: cleaned << job.PieceBits, Last: last << job.PieceBits}
+		must(t, s.Progress(&job.Progress{App: 5, Instances: []job.InstanceProgress{p}}))
+	}
+	add(1)
+	must(t, s.Progress(&job.Progress{App: 5})) // the ledger knows nothing of the office
+	held(t, s, piece(1))
+	told(0, 1, false)
+	add(2) // and is not committed yet
+	told(0, 1, false)
+	held(t, s, piece(1), piece(2))
+	told(1, 2, false) // the second is an image: the chain before it is over
+	held(t, s, piece(2))
+	add(3)
+	told(1, 2, true) // the office is over before the third was committed
+	held(t, s, piece(2))
+}
+
 func TestLateCopyOfAnOrphanIsRefused(t *testing.T) {
 	s := open(t, config(vfs.NewMem()))
 	must(t, s.Progress(&job.Progress{App: 5, Instances: []job.InstanceProgress{

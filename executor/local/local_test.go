@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/executor/local"
 	"github.com/raftstream/raftstream/internal/id"
@@ -69,16 +70,23 @@ func (s *server) Get(ctx context.Context, b id.Block) (job.BlockData, error) {
 
 var peer = job.Peer{Name: "a", Addr: "a"}
 
+func pieces() []job.Piece { return []job.Piece{{Block: job.Block{Stores: []id.Store{"x"}}}} }
+
 func launch() *job.Launch {
 	return &job.Launch{
-		Parts: []int{1, 2}, Inputs: []job.Input{{Blocks: []job.Block{{Stores: []id.Store{"x"}}}}},
+		Parts: []int{1, 2}, Inputs: []job.Input{
+			{Blocks: []job.Block{{Stores: []id.Store{"x"}}}},
+			{Parts: []connector.Part{{Data: []byte("p"), Ranges: []connector.Range{{Last: 1}}}}},
+		},
 		MapOutputs: []job.MapOutput{{Holders: []id.Session{1}}},
+		States:     []job.StateBase{{Chain: pieces()}},
+		Checkpoint: &job.CheckpointOrder{Numbers: []uint64{1}},
 	}
 }
 
 func TestNothingMutableIsShared(t *testing.T) {
 	s := &server{
-		result: &job.LaunchResult{Tasks: []job.TaskResult{{Receipt: []byte("r"), Err: &job.TaskError{MapParts: []int{1}}}}},
+		result: &job.LaunchResult{Tasks: []job.TaskResult{{Receipt: []byte("r"), Pieces: pieces(), Err: &job.TaskError{MapParts: []int{1}}}}},
 		block:  []byte("block"),
 	}
 	n := local.NewNetwork()
@@ -93,8 +101,10 @@ func TestNothingMutableIsShared(t *testing.T) {
 		t.Errorf("%+v came, %+v was answered", s.got, res)
 	}
 	l.Parts[0], l.Inputs[0].Blocks[0].Stores[0], l.MapOutputs[0].Holders[0] = 9, "9", 9
-	s.result.Tasks[0].Receipt[0], s.result.Tasks[0].Err.MapParts[0] = '9', 9
-	if !reflect.DeepEqual(s.got, launch()) || string(res.Tasks[0].Receipt) != "r" || res.Tasks[0].Err.MapParts[0] != 1 {
+	l.Inputs[1].Parts[0].Data[0], l.Inputs[1].Parts[0].Ranges[0].Last = '9', 9
+	l.States[0].Chain[0].Block.Stores[0], l.Checkpoint.Numbers[0] = "9", 9
+	s.result.Tasks[0].Receipt[0], s.result.Tasks[0].Err.MapParts[0], s.result.Tasks[0].Pieces[0].Block.Stores[0] = '9', 9, "9"
+	if !reflect.DeepEqual(s.got, launch()) || !reflect.DeepEqual(res.Tasks[0].Pieces, pieces()) || string(res.Tasks[0].Receipt) != "r" || res.Tasks[0].Err.MapParts[0] != 1 {
 		t.Error("caller and server see each other's changes")
 	}
 	var buckets [][]byte

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -274,6 +275,48 @@ func TestRateIsSetWithinTheHighest(t *testing.T) {
 			t.Errorf("highest %v, set to %v: %v, want %v", tc.highest, tc.set, got, tc.want)
 		}
 	}
+}
+
+func TestLimitIsTakenOffUpToTheHighest(t *testing.T) {
+	for _, highest := range []float64{0, 100} {
+		c := newLedger(t).config(source(idle))
+		c.MaxRate = highest
+		s, err := receiver.New(c)
+		must(t, err)
+		for _, step := range []struct{ set, want float64 }{{50, 50}, {0, highest}, {-1, highest}, {20, 20}, {0, highest}} {
+			s.Limit(step.set)
+			if got := s.Status().Rate; got != step.want {
+				t.Errorf("highest %v, limit %v: %v, want %v", highest, step.set, got, step.want)
+			}
+		}
+	}
+}
+
+func TestRateChangesWhileTheReceiverRuns(t *testing.T) { // Spark: UpdateReceiverRateLimit
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		var taken atomic.Int64
+		c := l.config(source(func(ctx context.Context, in dataset.Inlet) error {
+			for {
+				if _, err := in.Add(ctx, lines("", 0, "x")); err != nil {
+					return err
+				}
+				taken.Add(1)
+			}
+		}))
+		c.MaxRate = 1000
+		s, wait := run(t.Context(), t, c)
+		for _, step := range []struct{ limit, low, high float64 }{{10, 95, 125}, {100, 950, 1150}, {5, 45, 160}} {
+			s.Limit(step.limit)
+			before := taken.Load()
+			time.Sleep(10 * time.Second)
+			if n := float64(taken.Load() - before); n < step.low || n > step.high {
+				t.Errorf("limited to %v a second it took %v in 10 s", step.limit, n)
+			}
+		}
+		s.Stop(false)
+		must(t, wait())
+	})
 }
 
 func TestStopEndsTheWaitForTheRate(t *testing.T) {
