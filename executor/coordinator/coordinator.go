@@ -1,8 +1,11 @@
 // Package coordinator runs batches: it cuts lineage into stages, stages into tasks, sends them to executors, and
-// commits outputs. It is engine internals, without compatibility promise. It promises that batches of an application
-// run in time order, one at a time, that work in flight is not repeated when it is ordered again, that only user errors
-// count as tries (rule 8), and that a batch which is superseded ends without a report (rule 1). It must not know the
-// ledger, nor how launches and reports travel.
+// commits outputs. It knows who holds which keyed state, has it checkpointed, and has it made again where it got lost;
+// and it plans what batches read of direct streams. It is engine internals, without compatibility promise.
+//
+// It promises that batches of an application run in time order, one at a time, that work in flight is not repeated when
+// it is ordered again, that only user errors count as tries (rule 8), that a batch which is superseded ends without a
+// report (rule 1), and that every task goes on from state that the ledger knows as committed (rule 7). It must not know
+// the ledger, what state or plans hold, nor how launches and reports travel.
 package coordinator
 
 import (

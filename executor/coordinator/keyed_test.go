@@ -121,6 +121,7 @@ type keyed struct {
 	held       map[id.Session]map[job.Held][]job.Version
 	pieces     map[id.Block][]job.Version
 	won        map[id.Time]id.Attempt
+	stores     map[id.Time][]id.Store // of the blocks of some batches
 	checkpoint job.Checkpoint
 	image      int64
 	changes    int64
@@ -184,7 +185,7 @@ func (k *keyed) history(_ context.Context, _ id.App, before id.Time) (*job.Histo
 	for _, t := range slices.Sorted(maps.Keys(k.won)) {
 		if t > k.checkpoint.Time && t < before {
 			h.Batches = append(h.Batches, job.Version{Time: t, Attempt: k.won[t]})
-			h.Inputs = append(h.Inputs, order(t, 1, 1, "s1").Inputs...)
+			h.Inputs = append(h.Inputs, k.input(t)...)
 		}
 	}
 	return h, nil
@@ -298,11 +299,22 @@ func (k *keyed) die(sessions ...id.Session) {
 	k.tell(left...)
 }
 
+// input is what a batch was allocated: one block.
+func (k *keyed) input(at id.Time) []job.Input {
+	in := order(at, 1, 1, "s1").Inputs
+	in[0].Blocks[0].ID.Instance = id.Instance(at)
+	if stores, ok := k.stores[at]; ok {
+		in[0].Blocks[0].Stores = stores
+	}
+	return in
+}
+
 // order makes the order to run a batch as the driver does.
 func (k *keyed) order(at id.Time, in id.Office, attempt id.Attempt) *job.Batch {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	b := order(at, in, attempt, "s1")
+	b := order(at, in, attempt)
+	b.Inputs = k.input(at)
 	b.Checkpointed, b.FullBytes, b.ChangeBytes = k.checkpoint.Time, k.image, k.changes
 	for _, s := range k.graph.Plan().States {
 		if won, ok := k.won[at-1000]; ok {

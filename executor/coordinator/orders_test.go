@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -212,14 +213,15 @@ func TestAcceptedLossLeavesOutWhatNoOpenSessionHolds(t *testing.T) { // rule 8
 	run(t, one(), func(t *testing.T, o *office) {
 		b := order(2000, 5, 6, "s1", "s8 s9", "s9 s3")
 		earlier := order(1000, 5, 6, "s7").Inputs[0]
-		b.Inputs = append(b.Inputs, earlier) // of an earlier batch time: lost, and counted then
+		b.Inputs = append(b.Inputs, earlier) // of an earlier batch time
 		b.AcceptLoss = true
 		o.Order(b)
 		rest(2 * time.Second) // an executor that holds some may be coming back
 		expect(t, "launches", o.sent(), nil)
 		rest(2 * time.Second)
 		expect(t, "launches", sorted(o.sent()), []string{"map:e1:0", "map:e3:1", "out:e1:0"})
-		if r := o.reports[0]; r.Lost != 10 || r.Records != 20 || r.Error != "" {
+		lost := []id.Block{{App: 7, Number: 2}} // not that of the earlier batch, which nothing reads
+		if r := o.reports[0]; r.Lost != 10 || r.Records != 20 || r.Error != "" || !slices.Equal(r.LostBlocks, lost) {
 			t.Errorf("report is %+v, expected 10 records lost and 20 processed", r)
 		}
 		if n := len(b.Inputs[0].Blocks); n != 3 {

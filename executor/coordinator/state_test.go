@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/id"
 )
@@ -190,9 +191,8 @@ func TestStateFaultIsNoTry(t *testing.T) {
 		if r := k.reports[2]; r.Tries != 1 || r.Error != "" {
 			t.Errorf("report is %+v", r)
 		}
-		if !slices.Equal(k.asked, []id.Session{1, 2, 3}) {
-			slices.Sort(k.asked)
-			t.Logf("states of %v were asked for", k.asked)
+		if slices.Sort(k.asked); !slices.Equal(k.asked, []id.Session{1, 2, 3}) {
+			t.Errorf("states of %v were asked for, expected each executor's once", k.asked)
 		}
 	})
 }
@@ -313,23 +313,107 @@ func TestNewAttemptGoesOnFromTheSameBase(t *testing.T) { // rules 6 and 7
 	})
 }
 
-// With AcceptLoss also the inputs of batches that are computed again are read without what nobody holds.
+// Buckets that get lost while state is computed again are made again; the state that was computed before is not.
+func TestBucketsLostInTheReplayAreMadeAgain(t *testing.T) { // rule 8
+	runKeyed(t, counting(), func(t *testing.T, k *keyed) {
+		k.batch(1000, 5, 6)
+		k.batch(2000, 5, 7)
+		k.die(2)
+		faults := 2
+		k.on = func(_ context.Context, _ job.Peer, l *job.Launch, _ int) *job.TaskError {
+			if l.Kind == job.StateTasks && l.Root.Time == 2000 && faults > 0 {
+				faults--
+				m := l.MapOutputs[0]
+				return &job.TaskError{Fault: job.FetchFault, Text: "gone", Shuffle: m.Shuffle, MapParts: []int{0}, Holder: m.Holders[0]}
+			}
+			return nil
+		}
+		n := len(k.sent())
+		k.batch(3000, 5, 8)
+		expect(t, "launches", k.since(n)[1:8], []string{
+			"map@1000:e1:0", "state@1000:e3:1", "map@2000:e1:0", "state@2000:e3:1", "map@2000:e1:0", "state@2000:e3:1", "map@2000:e1:0",
+		})
+	})
+}
+
+// A replay whose input is away waits, asks for the history again, and finds the block where it is now.
+func TestReplayWaitsForItsInput(t *testing.T) { // rule 8
+	runKeyed(t, counting(), func(t *testing.T, k *keyed) {
+		k.batch(1000, 5, 6)
+		k.die(2)
+		k.on = func(_ context.Context, _ job.Peer, l *job.Launch, _ int) *job.TaskError {
+			if l.Kind == job.MapTasks && l.Root.Time == 1000 && k.recalled < 4 {
+				return &job.TaskError{Fault: job.MissingFault, Text: "no holder answers"}
+			}
+			return nil
+		}
+		k.batch(2000, 5, 7)
+		if r := k.reports[1]; r.Tries != 1 || k.recalled != 4 {
+			t.Errorf("report is %+v after %d histories", r, k.recalled)
+		}
+	})
+}
+
+func TestReplayThatUserCodeFailsInFailsTheBatch(t *testing.T) {
+	runKeyed(t, counting(), func(t *testing.T, k *keyed) {
+		k.batch(1000, 5, 6)
+		k.die(2)
+		k.on = func(_ context.Context, _ job.Peer, l *job.Launch, _ int) *job.TaskError {
+			if l.Kind == job.StateTasks {
+				return &job.TaskError{Fault: job.UserFault, Text: "boom"}
+			}
+			return nil
+		}
+		k.Order(k.order(2000, 5, 7))
+		rest(time.Minute)
+		if r := k.reports[1]; r.Tries != 4 || !strings.Contains(r.Error, "state of stream 1 at 1000, partition 1 failed 4 times") {
+			t.Errorf("report is %+v", r)
+		}
+	})
+}
+
+// What won batches long ago is not remembered here for ever: the history has it.
+func TestManyBatches(t *testing.T) {
+	runKeyed(t, &states{parts: 1, outputs: []id.Stream{first}}, func(t *testing.T, k *keyed) {
+		for at := id.Time(1000); at <= 200_000; at += 1000 {
+			k.batch(at, 5, 6)
+		}
+		k.die(1, 2)
+		k.batch(201_000, 5, 7)
+	})
+}
+
+func TestPartsOfDirectStreamsAreSpread(t *testing.T) {
+	runKeyed(t, counting(), func(t *testing.T, k *keyed) {
+		b := k.order(1000, 5, 6)
+		b.Inputs = []job.Input{{Stream: source, Time: 1000, Parts: []connector.Part{{Records: 1}, {Records: 2}, {Records: 3}, {Records: 4}}}}
+		k.Order(b)
+		rest(0)
+		expect(t, "launches", k.since(0)[:3], []string{"map:e1:0 3", "map:e2:1", "map:e3:2"})
+		if r := k.reports[0]; r.Records != 10 {
+			t.Errorf("%d records, expected 10", r.Records)
+		}
+	})
+}
+
+// With AcceptLoss also the inputs of batches that are computed again are read without what nobody holds; what was left
+// out is reported, so that whoever computes them again leaves it out too.
 func TestAcceptedLossReachesTheReplay(t *testing.T) { // rule 8
 	runKeyed(t, counting(), func(t *testing.T, k *keyed) {
-		k.tell(1, 2)
 		k.batch(1000, 5, 6)
-		k.die(1)
-		k.tell(2, 3) // the store of the block of 1000 is gone too
-		b := k.order(2000, 9, 10)
-		b.Inputs[0].Blocks[0].Stores = []id.Store{"s2"}
+		k.die(2)
+		k.stores = map[id.Time][]id.Store{1000: {"gone"}}
+		b := k.order(2000, 5, 10)
 		b.AcceptLoss = true
 		k.Order(b)
 		rest(time.Minute)
-		if len(k.reports) != 1 { // this executor is not in the table: nothing is given up by it
-			t.Fatalf("reports are %v", k.said())
-		}
-		k.tell(1, 2, 3)
-		rest(time.Minute)
 		expect(t, "reports", k.said(), []string{"1000/6", "2000/10"})
+		lost := []id.Block{{App: 7, Instance: 1000, Number: 1}}
+		if r := k.reports[1]; r.Lost != 0 || !slices.Equal(r.LostBlocks, lost) {
+			t.Errorf("report is %+v, expected the block of the earlier batch as lost and no record of this one", r)
+		}
+		if !slices.Contains(k.stateTasks(), "e3") {
+			t.Errorf("launches are %v", k.sent())
+		}
 	})
 }
