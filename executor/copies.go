@@ -16,7 +16,10 @@ const (
 	// too few copies.
 	maxCopyOrders = 16
 	// copyTimeout bounds the copying of one block.
-	copyTimeout = 20 * time.Second
+	copyTimeout = 10 * time.Second
+	// copyReport is how long the report of a copy waits for others of its order: one block that nobody gives in time
+	// must not make the driver order the rest again.
+	copyReport = 5 * time.Second
 )
 
 // copies stores copies of blocks and of pieces of checkpoints that have too few (rules 5 and 7), one at a time: repair
@@ -111,16 +114,25 @@ func (c *copies) work(ctx context.Context, orders <-chan *job.CopyBlocks, done c
 // copyAll copies what it can of an order and tells the driver.
 func (c *copies) copyAll(ctx context.Context, m *job.CopyBlocks) {
 	var made []id.Block
+	began := time.Now()
 	for i := range m.Blocks {
 		if ctx.Err() != nil {
 			return
 		}
 		if err := c.copyOne(ctx, &m.Blocks[i]); err != nil {
 			c.e.log.Warn("block not copied", "block", m.Blocks[i].ID.String(), "error", err)
-			continue
+		} else {
+			made = append(made, m.Blocks[i].ID)
 		}
-		made = append(made, m.Blocks[i].ID)
+		if time.Since(began) > copyReport {
+			c.report(ctx, made)
+			made, began = nil, time.Now()
+		}
 	}
+	c.report(ctx, made)
+}
+
+func (c *copies) report(ctx context.Context, made []id.Block) {
 	if len(made) == 0 {
 		return
 	}
