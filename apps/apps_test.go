@@ -57,6 +57,7 @@ func TestWrongParametersAreNamed(t *testing.T) {
 	}{
 		{"no source", "wordcount", `{}`, []string{"wordcount", "source"}},
 		{"unknown source", "wordcount", `{"source":"tape:1"}`, []string{"source", "tape:1", "ingest", "socket:HOST:PORT", "files:DIR", "rate:N"}},
+		{"totals saved at no multiple of the batch", "wordcount", `{"source":"ingest","running":true,"checkpoint":"1500ms"}`, []string{"checkpoint", "1.5s"}},
 		{"unknown parameter", "wordcount", `{"source":"ingest","colour":"red"}`, []string{"colour"}},
 		{"windows are to come", "wordcount", `{"source":"ingest","window":"30s/1s"}`, []string{"window", "not available in this version"}},
 		{"windows are to come, here too", "topk", `{"source":"ingest","window":"30s/1s"}`, []string{"window", "30s/1s", "not available in this version"}},

@@ -2,6 +2,7 @@ package apps
 
 import (
 	"strings"
+	"time"
 
 	"github.com/raftstream/raftstream/dstream"
 )
@@ -11,6 +12,8 @@ type wordCountParams struct {
 	Out     string `json:"out,omitempty"`     // prefix of text files on a path that all nodes share; else print
 	Window  string `json:"window,omitempty"`  // length/slide, 30s/1s
 	Running bool   `json:"running,omitempty"` // totals since the start: every batch has those of all words
+
+	Checkpoint time.Duration `json:"checkpoint,omitempty"` // how often running totals are saved; 0: as Context.Checkpoint says
 }
 
 // count is a word and how often it occurs.
@@ -24,6 +27,9 @@ func wordCount(c *dstream.Context, p wordCountParams) error {
 	lines, err := source(c, p.Source)
 	if err != nil {
 		return err
+	}
+	if p.Checkpoint != 0 {
+		c.Checkpoint(p.Checkpoint)
 	}
 	write(counts(lines, p.Running), p.Out)
 	return nil

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/raftstream/raftstream/chaos"
 )
 
 // Nodes of any role are killed and paused in a random order, also two and three at a time, while two producers send.
@@ -33,31 +35,32 @@ func (c *cluster) fault(random *rand.Rand) {
 	c.t.Helper()
 	order := random.Perm(len(c.nodes))
 	hold := time.Duration(random.IntN(3000)) * time.Millisecond
-	count := 1 + random.IntN(len(c.nodes))
-	if random.IntN(3) > 0 {
-		count = 1 // one node at a time is what mostly happens
+	count := 1
+	if random.IntN(3) == 0 { // mostly it is one node at a time
+		count += random.IntN(3)
 	}
-	kill := random.IntN(2) == 0
+	kinds := []struct {
+		name   string
+		inject func(*chaos.Process) error
+	}{{"kill", (*chaos.Process).Kill}, {"pause", (*chaos.Process).Pause}, {"terminate", (*chaos.Process).Terminate}}
+	kind := kinds[[]int{0, 0, 0, 1, 1, 2}[random.IntN(6)]]
 	for _, i := range order[:count] {
 		n := c.nodes[i]
-		c.t.Logf("%s: kill %v, for %v", n.name, kill, hold)
-		var err error
-		if kill {
-			err = n.proc.Kill()
-		} else {
-			err = n.proc.Pause()
-		}
-		if err != nil {
+		c.t.Logf("%s: %s %s, for %v", time.Now().UTC().Format("15:04:05.000"), kind.name, n.name, hold)
+		if err := kind.inject(n.proc); err != nil {
 			c.t.Fatal(err)
 		}
 	}
 	pause(c.t, hold)
 	for _, i := range order[:count] {
 		n := c.nodes[i]
-		if kill {
-			c.start(n)
-		} else if err := n.proc.Continue(); err != nil {
-			c.t.Fatal(err)
+		if kind.name == "pause" {
+			if err := n.proc.Continue(); err != nil {
+				c.t.Fatal(err)
+			}
+			continue
 		}
+		await(c.t, 30*time.Second, n.name+" to end", n.ended)
+		c.start(n)
 	}
 }

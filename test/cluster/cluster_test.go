@@ -20,7 +20,10 @@ import (
 	"github.com/raftstream/raftstream/chaos"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of the schedules of faults; 0 takes one from the clock")
+var (
+	seedFlag = flag.Uint64("seed", 0, "seed of the schedules of faults; 0 takes one from the clock")
+	keepFlag = flag.String("keep", "", "directory below which the files of clusters stay whose test failed; without it they go")
+)
 
 func seed(t *testing.T) uint64 {
 	s := *seedFlag
@@ -64,12 +67,15 @@ type node struct {
 	name              string
 	dir               string
 	rpc, gossip, http int
-	executorOnly      bool     // no driver
+	roles             string   // as of the flag; empty for both
 	flags             []string // more flags of start, after all others
 	binary            string   // that it runs, the common one where empty
 	proc              *chaos.Process
 	starts            int
 }
+
+// votes reports whether the node is a driver, which has a copy of the ledger.
+func (n *node) votes() bool { return n.roles != "executor" }
 
 func (n *node) addr() string { return fmt.Sprintf("127.0.0.1:%d", n.rpc) }
 
@@ -84,7 +90,7 @@ type cluster struct {
 // newCluster starts size nodes, changed as told, and waits for a leader.
 func newCluster(t *testing.T, size int, change ...func(*node)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir()}
+	c := &cluster{t: t, dir: directory(t)}
 	t.Cleanup(c.close)
 	ports := freePorts(t, 3*size)
 	for i := range size {
@@ -97,7 +103,7 @@ func newCluster(t *testing.T, size int, change ...func(*node)) *cluster {
 		for _, f := range change {
 			f(n)
 		}
-		if !n.executorOnly {
+		if n.votes() {
 			c.expect++
 		}
 	}
@@ -106,6 +112,26 @@ func newCluster(t *testing.T, size int, change ...func(*node)) *cluster {
 	}
 	c.waitLeader(30 * time.Second)
 	return c
+}
+
+// directory gives a new directory. It goes when the test ends, but that of a failed test stays where flag -keep says so.
+func directory(t *testing.T) string {
+	t.Helper()
+	if *keepFlag == "" {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(*keepFlag, t.Name()+"-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the files of the cluster stay in %s", dir)
+		} else if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // freePorts finds ports that are free on loopback for TCP now.
@@ -132,9 +158,10 @@ func (c *cluster) startArgs(n *node) []string {
 		"start", "--data", n.dir, "--name", n.name, "--bind", "127.0.0.1",
 		"--rpc-port", fmt.Sprint(n.rpc), "--gossip-port", fmt.Sprint(n.gossip), "--http-port", fmt.Sprint(n.http),
 	}
-	if n.executorOnly {
-		args = append(args, "--roles", "executor")
-	} else {
+	if n.roles != "" {
+		args = append(args, "--roles", n.roles)
+	}
+	if n.votes() {
 		args = append(args, "--bootstrap-expect", fmt.Sprint(c.expect))
 	}
 	for _, o := range c.nodes {

@@ -15,7 +15,11 @@ func TestNodeEndsWhenItsLogCannotBeWritten(t *testing.T) {
 	}
 	const limit = 256 << 10
 	lines := text(t, 60_000)
-	c := newCluster(t, 4, func(n *node) { n.executorOnly = n.name == "n4" })
+	c := newCluster(t, 4, func(n *node) {
+		if n.name == "n4" {
+			n.roles = "executor"
+		}
+	})
 	await(t, 30*time.Second, "all nodes to be ready", c.allReady)
 	bad := c.nodes[3]
 	prefix := c.startWordCount("wc")
