@@ -42,6 +42,9 @@ var measures = []measure{
 	{"election", election},
 	{"failover", failover},
 	{"needless", needless},
+	{"state", stateDeath},
+	{"ingest", ingestRate},
+	{"endtoend", endToEnd},
 }
 
 func main() {
