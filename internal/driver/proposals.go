@@ -87,6 +87,12 @@ func (p *Proposals[K]) release(commands map[K]fsm.Command) (again time.Duration)
 	return again
 }
 
+// Refused reports whether what was proposed last for k was refused: it is held back. An error is no refusal.
+func (p *Proposals[K]) Refused(k K) bool {
+	_, held := p.held[k]
+	return held
+}
+
 func (p *Proposals[K]) hold(k K, c fsm.Command, r fsm.Result) time.Duration {
 	pause := min(max(2*p.held[k].pause, firstHold), lastHold)
 	p.held[k] = hold{until: time.Now().Add(pause), pause: pause}

@@ -45,12 +45,13 @@ func (d *Duty) Name() string { return "batches" }
 
 // Run does the duty until ctx ends.
 func (d *Duty) Run(ctx context.Context, l driver.Ledger) error {
+	ticks := driver.NewProposals[id.App](d.log)
 	t := &turn{
 		Duty:   d,
 		ledger: l,
-		ticks:  driver.NewProposals[id.App](d.log),
+		ticks:  ticks,
 		sent:   driver.NewSent[batch, version](),
-		plans:  newPlans(d.conns, l.Epoch(), d.log),
+		plans:  newPlans(d.conns, l.Epoch(), ticks.Refused, d.log),
 		looked: make(map[batch]look),
 		seed:   maphash.MakeSeed(),
 	}

@@ -25,11 +25,12 @@ const (
 // plans gets from coordinators what due batches read of direct streams (rule 12): what belongs to a batch is in the
 // command that allocates it. A batch that nobody plans in time is allocated without, visibly. One goroutine uses it.
 type plans struct {
-	conns driver.Connections
-	epoch id.Epoch
-	log   *slog.Logger
-	sent  *driver.Sent[id.App, planning]
-	apps  map[id.App]*planned
+	conns   driver.Connections
+	epoch   id.Epoch
+	refused func(id.App) bool // the allocation that was proposed last was
+	log     *slog.Logger
+	sent    *driver.Sent[id.App, planning]
+	apps    map[id.App]*planned
 }
 
 // planning is what an order to plan said.
@@ -50,9 +51,9 @@ type planned struct {
 	tells id.Time             // the first batch that they were left out of for this reason
 }
 
-func newPlans(c driver.Connections, epoch id.Epoch, log *slog.Logger) *plans {
+func newPlans(c driver.Connections, epoch id.Epoch, refused func(id.App) bool, log *slog.Logger) *plans {
 	return &plans{
-		conns: c, epoch: epoch, log: log,
+		conns: c, epoch: epoch, refused: refused, log: log,
 		sent: driver.NewSent[id.App, planning](),
 		apps: make(map[id.App]*planned),
 	}
@@ -75,7 +76,7 @@ func (p *plans) fill(v fsm.View, commands map[id.App]fsm.Command) (again time.Du
 		if len(streams) == 0 {
 			continue
 		}
-		if left := p.plan(a, streams, allocated, v.Index()); left > 0 {
+		if left := p.plan(v, a, streams, allocated); left > 0 {
 			delete(commands, n)
 			again = min(again, left)
 		}
@@ -92,7 +93,7 @@ func (p *plans) fill(v fsm.View, commands map[id.App]fsm.Command) (again time.Du
 }
 
 // plan completes an allocation; left is how long it may have to wait still, 0 when it is complete.
-func (p *plans) plan(a *fsm.App, streams []id.Stream, c *fsm.BlocksAllocated, index uint64) (left time.Duration) {
+func (p *plans) plan(v fsm.View, a *fsm.App, streams []id.Stream, c *fsm.BlocksAllocated) (left time.Duration) {
 	s := p.apps[a.ID]
 	if s == nil {
 		s = &planned{}
@@ -102,8 +103,8 @@ func (p *plans) plan(a *fsm.App, streams []id.Stream, c *fsm.BlocksAllocated, in
 		s.time, s.since, s.tried, s.round, s.index = c.From, time.Now(), nil, 0, 0
 	}
 	got, ok := p.conns.Planned(a.ID)
-	if ok && got == s.tried { // it was refused: else the batch would be allocated
-		s.tried, s.index = nil, index
+	if ok && got == s.tried && p.refused(a.ID) { // not if the ledger was overloaded: then it has not looked at it
+		s.tried, s.index = nil, v.Index()
 		s.round++
 	}
 	if s.round == planRounds {
@@ -113,7 +114,7 @@ func (p *plans) plan(a *fsm.App, streams []id.Stream, c *fsm.BlocksAllocated, in
 	want := planning{time: c.From, office: a.Office, index: max(a.Planned, s.index)}
 	if ok && want == (planning{got.Time, got.Office, got.Planned}) {
 		s.tried = got
-		c.Direct = take(streams, got.Plans)
+		c.Direct = take(v, a, streams, got.Plans)
 		p.leaveOut(a, s, c, missing(streams, got.Plans))
 		return 0
 	}
@@ -163,10 +164,12 @@ func directOf(a *fsm.App) (streams []id.Stream) {
 	return streams
 }
 
-// take gives the plans that read something or forget something: those of nothing need no place in the ledger.
-func take(streams []id.Stream, plans []job.StreamPlan) (taken []fsm.StreamPlan) {
+// take gives the plans that read something, forget something or warn of something else than before: others need no
+// place in the ledger.
+func take(v fsm.View, a *fsm.App, streams []id.Stream, plans []job.StreamPlan) (taken []fsm.StreamPlan) {
 	for _, p := range plans {
-		if p.Error == "" && len(p.Plan.Parts)+len(p.Plan.Forget) > 0 && slices.Contains(streams, p.Stream) {
+		says := len(p.Plan.Parts)+len(p.Plan.Forget) > 0 || p.Plan.Warning != v.SourceWarning(a.ID, p.Stream)
+		if p.Error == "" && says && slices.Contains(streams, p.Stream) {
 			taken = append(taken, fsm.StreamPlan{Stream: p.Stream, Plan: p.Plan})
 		}
 	}

@@ -191,6 +191,54 @@ func TestPlanThatIsAlwaysRefusedHoldsNothingUp(t *testing.T) {
 	})
 }
 
+// A ledger that is overloaded has not looked at the plans: they stay good, and nobody is told that they were refused.
+func TestPlansOutliveAnOverload(t *testing.T) {
+	startDirect(t, nil, func(s *stage) {
+		s.Until("the batch is to be planned", func() bool { return s.asked(1) != nil })
+		o := s.asked(1)
+		s.Raft.Fail(id.ErrOverloaded)
+		s.plan(o, ofFiles(part(1, 2)))
+		pass(200 * time.Millisecond)
+		s.Raft.Fail(nil)
+		if d := cmp.Diff([]string{"1-2"}, s.parts(1)); d != "" {
+			t.Error(d)
+		}
+		if s.asked(1) != o {
+			t.Error("it was planned again")
+		}
+		if r := s.unplanned(); len(r) > 0 {
+			t.Errorf("people were told %q", r)
+		}
+	})
+}
+
+// What a source warns of reaches people when there is nothing to read too, and goes when it is over.
+func TestWarningOfAnEmptyPlanIsShownUntilItIsOver(t *testing.T) {
+	startDirect(t, nil, func(s *stage) {
+		warned := job.StreamPlan{Stream: 1, Plan: connector.Plan{Warning: "file a is unreadable"}}
+		s.planned(1, warned)
+		if w := s.View().SourceWarning(s.app, 1); w != "file a is unreadable" {
+			t.Errorf("shown is %q", w)
+		}
+		s.planned(2, warned)
+		if o := s.planned(3, ofFiles()); o.Planned != 0 {
+			t.Errorf("positions are to be read again after %d", o.Planned)
+		}
+		if w := s.View().SourceWarning(s.app, 1); w != "" {
+			t.Errorf("%q is shown still", w)
+		}
+		told := 0
+		for _, c := range s.Raft.Applied() {
+			if b, ok := c.(*fsm.BlocksAllocated); ok {
+				told += len(b.Direct)
+			}
+		}
+		if told != 2 {
+			t.Errorf("%d plans are in the ledger, expected those that change what is shown", told)
+		}
+	})
+}
+
 func TestOrderToPlanIsRepeatedToWhoeverCoordinates(t *testing.T) {
 	startDirect(t, nil, func(s *stage) {
 		s.Until("the batch is to be planned", func() bool { return s.asked(1) != nil })
@@ -285,7 +333,7 @@ func BenchmarkFillWithoutDirectStreams(b *testing.B) {
 		commands[app] = &fsm.BlocksAllocated{App: app, From: 1000, To: 1000}
 	}
 	v := r.View()
-	p := newPlans(driver.NewHub(r, slog.New(slog.DiscardHandler)), 1, slog.New(slog.DiscardHandler))
+	p := newPlans(driver.NewHub(r, slog.New(slog.DiscardHandler)), 1, func(id.App) bool { return false }, slog.New(slog.DiscardHandler))
 	for b.Loop() {
 		p.fill(v, commands)
 	}
