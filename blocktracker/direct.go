@@ -75,12 +75,9 @@ func checkPart(p *connector.Part) error {
 // that the plan forgets. Positions of direct streams are forgotten by plans only: to forget one too early would be to
 // read its records twice.
 func (s *State) checkPlanned(p *Plan) error {
+	left := -len(s.forgotten(p))
 	gone := make(map[string]bool, len(p.Plan.Forget))
-	left := 0
 	for _, name := range p.Plan.Forget {
-		if _, known := s.position(p.App, p.Stream, name); known && !gone[name] {
-			left--
-		}
 		gone[name] = true
 	}
 	raised := map[string]uint64{}
@@ -111,13 +108,37 @@ func (s *State) checkPlanned(p *Plan) error {
 	return nil
 }
 
-// TakePlan gives a batch what CheckPlan let through. Moved reports whether a position has changed.
-func (s *State) TakePlan(p *Plan, nowMS int64) (in Input, moved bool) {
+// forgotten are the positions that a plan drops: of the partitions that it forgets, but for those that a plan reads which
+// is not cleaned. Its batch may have to be run again, and wait for input that has gone: what is put back for it then must
+// not be new. Such a partition is to be forgotten by a later plan.
+func (s *State) forgotten(p *Plan) map[string]*Position {
+	if len(p.Plan.Forget) == 0 {
+		return nil
+	}
+	drop := make(map[string]*Position, len(p.Plan.Forget))
 	for _, name := range p.Plan.Forget {
 		if at, known := s.position(p.App, p.Stream, name); known {
-			s.dropPosition(at)
-			moved = true
+			drop[name] = at
 		}
+	}
+	for v := range s.plansFrom(p.App, minMS) {
+		if v.Stream != p.Stream {
+			continue
+		}
+		for _, part := range v.Plan.Parts {
+			for _, g := range part.Ranges {
+				delete(drop, g.Partition)
+			}
+		}
+	}
+	return drop
+}
+
+// TakePlan gives a batch what CheckPlan let through. Moved reports whether a position has changed.
+func (s *State) TakePlan(p *Plan, nowMS int64) (in Input, moved bool) {
+	for _, at := range s.forgotten(p) { // in any order: the result is the same
+		s.dropPosition(at)
+		moved = true
 	}
 	for _, part := range p.Plan.Parts {
 		in.Blocks++

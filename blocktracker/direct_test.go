@@ -65,6 +65,38 @@ func TestPlansUntilTheyAreCleaned(t *testing.T) {
 	}
 }
 
+// Rule 12: a batch that is not cleaned may wait for a file that has gone. When that is put back it is read for the batch,
+// and must not be new besides: its position stays until the batch is cleaned.
+func TestPositionsStayWhileABatchMayReadThePlan(t *testing.T) {
+	s := NewState()
+	s.OpenQueue(reader)
+	take := func(at id.Time, p connector.Plan) (moved bool) {
+		t.Helper()
+		if err := s.CheckPlan(direct(at, p)); err != nil {
+			t.Fatal(err)
+		}
+		_, moved = s.TakePlan(direct(at, p), 1)
+		if err := s.Check(); err != nil {
+			t.Fatal(err)
+		}
+		return moved
+	}
+	forget := connector.Plan{Forget: []string{"f", "f", "none"}}
+	take(1, connector.Plan{Parts: []connector.Part{ranged("f", 1, 4)}})
+	if take(2, forget) {
+		t.Fatal("a position that a waiting batch needs is forgotten")
+	}
+	var pe *connector.PositionError
+	if err := s.CheckPlan(direct(3, connector.Plan{Parts: []connector.Part{ranged("f", 1, 4)}})); !errors.As(err, &pe) || pe.Want != 5 {
+		t.Fatalf("what was put back for the waiting batch is taken again: %v", err)
+	}
+	s.Clean(reader, 2)
+	if !take(3, forget) {
+		t.Fatal("after cleaning the position is not forgotten")
+	}
+	take(4, connector.Plan{Parts: []connector.Part{ranged("f", 1, 4)}})
+}
+
 func TestPlansWithoutAQueueOrPosition(t *testing.T) {
 	s := NewState()
 	if err := s.CheckPlan(direct(1, connector.Plan{})); err == nil || !strings.Contains(err.Error(), "application 9 takes no input") {

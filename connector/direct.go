@@ -52,7 +52,8 @@ type PlanRequest struct {
 // Plan is what one batch reads of a source. Its encoded size is bounded by MaxPlanBytes.
 type Plan struct {
 	Parts []Part // partition i of the batch's dataset is Parts[i]
-	// Forget names partitions that the source will never offer again: their positions need not be kept.
+	// Forget names partitions that the source will never offer again: their positions need not be kept. The position of one
+	// that a batch reads which is not cleaned is kept all the same: name it again later.
 	Forget []string
 	// Mark tells people how far this plan is, in the source's own words: when the batch is cleaned, everything up to it
 	// may be removed from the source. At most MaxMark bytes; "" says nothing.

@@ -32,6 +32,17 @@ type mPlan struct {
 	plan    connector.Plan
 	kept    bool
 	dropped bool // given up by stop --now
+	forgets []string
+}
+
+// reads tells whether a part of the plan is of the partition.
+func (p *mPlan) reads(partition string) bool {
+	for _, part := range p.plan.Parts {
+		if slices.ContainsFunc(part.Ranges, func(r connector.Range) bool { return r.Partition == partition }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *mPlan) records() (n int64) {
@@ -50,7 +61,7 @@ type mLink struct {
 // planned gives the position of a partition of the direct stream.
 func (a *mApp) planned(partition string) (last uint64) {
 	for _, p := range a.plans {
-		if slices.Contains(p.plan.Forget, partition) {
+		if slices.Contains(p.forgets, partition) {
 			last = 0
 		}
 		for _, part := range p.plan.Parts {
@@ -97,7 +108,10 @@ func (a *mApp) plan(c *BlocksAllocated) bool {
 		}
 	}
 	kept := len(p.Parts) > 0 || p.Mark != "" && p.Mark != a.mark(false)
-	a.plans = append(a.plans, &mPlan{at: c.From, plan: p, kept: kept})
+	needed := func(name string) bool {
+		return slices.ContainsFunc(a.plans, func(p *mPlan) bool { return p.at > a.cleaned && !p.dropped && p.reads(name) })
+	}
+	a.plans = append(a.plans, &mPlan{at: c.From, plan: p, kept: kept, forgets: slices.DeleteFunc(slices.Clone(p.Forget), needed)})
 	return true
 }
 

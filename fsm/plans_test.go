@@ -70,8 +70,8 @@ func TestPlansGoOnFromThePositions(t *testing.T) {
 		t.Fatalf("plan %+v %t, expected the three parts", p, ok)
 	}
 	r.done(r.planned(connector.Plan{Parts: []connector.Part{part("f", 6, 6)}, Forget: []string{"g", "h"}, Mark: "two"}))
-	if got := r.positions(); !maps.Equal(got, map[string]uint64{"f": 6}) {
-		t.Fatalf("positions %v, expected that of g forgotten", got)
+	if got := r.positions(); !maps.Equal(got, map[string]uint64{"f": 6, "g": 2}) {
+		t.Fatalf("positions %v, expected that of g to stay while a batch that reads it is not cleaned", got)
 	}
 	planned := r.state().Planned
 	r.done(r.planned(connector.Plan{Mark: "two", Warning: "w"})) // nothing to read
@@ -97,6 +97,10 @@ func TestPlansGoOnFromThePositions(t *testing.T) {
 	r.done(&BatchesCleaned{App: r.app, UpTo: 12_000})
 	if m := r.m.View().Mark(r.app, directStream); m != "two" || r.m.View().Cleanable(r.app, 13_000) {
 		t.Fatalf("mark %q, expected two and nothing left to clean", m)
+	}
+	r.done(r.planned(connector.Plan{Forget: []string{"g", "h"}}))
+	if got := r.positions(); !maps.Equal(got, map[string]uint64{"f": 6}) || r.state().Planned == planned {
+		t.Fatalf("positions %v, expected that of g forgotten", got)
 	}
 	if a := r.state(); a.Processed != 18 {
 		t.Fatalf("%d processed, expected 18", a.Processed)
@@ -185,8 +189,12 @@ func TestPositionsOfADirectStreamAtTheirLimit(t *testing.T) {
 	}
 	one := r.planned(of(blocktracker.MaxPositions, blocktracker.MaxPositions+1))
 	one.NowMS = 1 << 50
-	r.refused(one, "application 4 (wc), batch 13000: plan of stream 3: 10001 partitions of stream 3 would have a position, expected at most 10000")
-	one.Direct[0].Plan.Forget = []string{"7", "7", "unknown"}
+	for _, one.Direct[0].Plan.Forget = range [][]string{nil, {"7", "7", "unknown"}} { // a batch that is not cleaned reads 7
+		r.refused(one, "application 4 (wc), batch 13000: plan of stream 3: 10001 partitions of stream 3 would have a position, expected at most 10000")
+	}
+	r.done(r.complete())
+	r.done(r.complete())
+	r.done(&BatchesCleaned{App: r.app, UpTo: 11_000})
 	r.done(one)
 	if n := len(r.positions()); n != blocktracker.MaxPositions {
 		t.Fatalf("%d positions, expected %d", n, blocktracker.MaxPositions)
