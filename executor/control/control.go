@@ -20,12 +20,16 @@ import (
 )
 
 const (
-	// minDelay and maxDelay bound the wait between two dials, and between a request and its repetition after Later.
+	// minDial and maxDial bound the wait between two dials. The next leader is there some 10 ms after a leader's death.
+	minDial = 10 * time.Millisecond
+	maxDial = time.Second
+	// minDelay and maxDelay bound the wait between a request and its repetition after Later.
 	minDelay = 50 * time.Millisecond
 	maxDelay = time.Second
 	// dialTimeout bounds one dial: finding the leader and opening a session there.
 	dialTimeout = 5 * time.Second
-	// steady is how long a link must have lived for the next dial to start from minDelay again.
+	// steady is how long a link must have lived to count as one that stood. After it the waits start from minDial again,
+	// after a shorter one from twice what they started from before: a driver that drops every link is not dialled in a loop.
 	steady = time.Second
 	// maxBlocks bounds the blocks of one BlocksReport.
 	maxBlocks = 256
@@ -143,15 +147,19 @@ func (c *Control) Run(ctx context.Context) error {
 			q.shut(ErrClosed)
 		}
 	}()
-	delay := minDelay
-	for ctx.Err() == nil {
-		began := time.Now()
-		err := c.once(ctx)
+	first := minDial // of the waits after a link
+	for delay := first; ctx.Err() == nil; delay = min(delay*2, maxDial) {
+		stood, err := c.once(ctx)
 		if errors.Is(err, ErrCluster) {
 			return err
 		}
-		if time.Since(began) >= steady && !errors.Is(err, errDial) {
-			delay = minDelay
+		switch {
+		case stood >= steady:
+			first = minDial
+			delay = first
+		case stood > 0:
+			delay = first
+			first = min(first*2, maxDial)
 		}
 		if ctx.Err() == nil {
 			c.explain(err, delay)
@@ -159,7 +167,6 @@ func (c *Control) Run(ctx context.Context) error {
 		if !sleep(ctx, jitter(delay)) {
 			break
 		}
-		delay = min(delay*2, maxDelay)
 	}
 	return nil
 }
@@ -193,26 +200,24 @@ func refusal(err error) error {
 	}
 }
 
-// errDial marks errors before a link stood.
-var errDial = errors.New("dial the leading driver")
-
-// once dials and serves one link until it dies.
-func (c *Control) once(ctx context.Context) error {
+// once dials and serves one link until it dies; it gives how long that stood, 0 for a link that was not welcomed.
+func (c *Control) once(ctx context.Context) (stood time.Duration, err error) {
 	link, err := c.dial(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errDial, err)
+		return 0, err // that of the dialer, which says whom it asked
 	}
 	if err := c.welcomed(ctx, link.Welcome()); err != nil {
 		_ = link.Close() // it is given up: why it was says more than how it closed
-		return err
+		return 0, err
 	}
 	c.refused = ""
 	c.log.Info("connected to the leading driver", "session", uint64(c.Session()), "epoch", uint64(link.Welcome().Epoch))
+	began := time.Now()
 	err = c.serve(ctx, link)
 	if ctx.Err() == nil {
 		c.log.Info("lost the leading driver; receivers and tasks go on", "error", err)
 	}
-	return err
+	return max(time.Since(began), 1), err
 }
 
 func (c *Control) dial(ctx context.Context) (job.Link, error) {

@@ -337,6 +337,9 @@ func TestOrdersOfALowerEpochAreRefused(t *testing.T) { // rule 1
 			d.Send(store, &job.StopReceiver{Epoch: epoch})
 			d.Send(store, &job.StartReceiver{Epoch: epoch})
 			d.Send(store, &job.Progress{Epoch: epoch})
+			d.Send(store, &job.SetRate{Epoch: epoch})
+			d.Send(store, &job.PlanSources{Epoch: epoch})
+			d.Send(store, &job.CopyBlocks{Epoch: epoch})
 			d.Send(store, &job.Batch{Authority: id.Authority{Epoch: epoch}})
 		}
 		send(5)
@@ -344,8 +347,8 @@ func TestOrdersOfALowerEpochAreRefused(t *testing.T) { // rule 1
 		d.Send(store, &job.Peers{})
 		send(5)
 		synctest.Wait()
-		if len(w.orders) != 9 || c.Status().Epoch != 5 {
-			t.Errorf("%d orders were passed on and the epoch is %d, expected 9 and 5", len(w.orders), c.Status().Epoch)
+		if len(w.orders) != 15 || c.Status().Epoch != 5 {
+			t.Errorf("%d orders were passed on and the epoch is %d, expected 15 and 5", len(w.orders), c.Status().Epoch)
 		}
 	})
 }
@@ -411,7 +414,7 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
-func TestDialsBackOffAndStartAnewAfterASteadyLink(t *testing.T) {
+func TestDialsBackOffAndStartAnewAfterALink(t *testing.T) {
 	var mu sync.Mutex
 	var dialled []time.Time
 	seen := func() []time.Time {
@@ -438,19 +441,34 @@ func TestDialsBackOffAndStartAnewAfterASteadyLink(t *testing.T) {
 		dials := seen()
 		for i := 1; i < len(dials); i++ {
 			gap := dials[i].Sub(dials[i-1])
-			if most := min(50*time.Millisecond<<(i-1), time.Second); gap > most || gap < most/2 {
+			if most := min(10*time.Millisecond<<(i-1), time.Second); gap > most || gap < most/2 {
 				t.Errorf("gap %d is %v, expected half to the whole of %v", i, gap, most)
 			}
 		}
 		d.Down(false)
-		pass(5 * time.Second)
-		last, n := time.Now(), len(seen())
-		d.Lead()
-		synctest.Wait()
-		pass(60 * time.Millisecond)
-		dials = seen()
-		if len(dials) != n+1 || dials[n].Sub(last) > 50*time.Millisecond {
-			t.Errorf("after a steady link the next dial came after %v", dials[len(dials)-1].Sub(last))
+		for _, k := range []struct {
+			stood, within time.Duration
+		}{ // leaders that die one after the other
+			{5 * time.Second, 10 * time.Millisecond},
+			{500 * time.Millisecond, 10 * time.Millisecond},
+			{500 * time.Millisecond, 20 * time.Millisecond},
+			{5 * time.Second, 10 * time.Millisecond},
+		} {
+			pass(k.stood)
+			last, n := time.Now(), len(seen())
+			d.Lead()
+			pass(60 * time.Millisecond)
+			if dials = seen(); len(dials) != n+1 || dials[n].Sub(last) > k.within {
+				t.Errorf("after a link of %v the next dial came after %v, expected it within %v", k.stood, dials[len(dials)-1].Sub(last), k.within)
+			}
+		}
+		n := len(seen())
+		for range 1000 { // a driver that drops every link
+			d.Lead()
+			pass(10 * time.Millisecond)
+		}
+		if n = len(seen()) - n; n > 25 {
+			t.Errorf("%d dials in 10 s to a driver that drops every link, expected the waits to grow", n)
 		}
 		cancel()
 		if err := <-done; err != nil {

@@ -70,12 +70,18 @@ func (c *Control) current(m job.ToExecutor) bool {
 	return true
 }
 
-// epochOf gives the leadership that an order cites; tables that are read from the ledger cite none.
+// epochOf gives the leadership that an order cites. The table of sessions cites none: it has the index that it was read at.
 func epochOf(m job.ToExecutor) (id.Epoch, bool) {
 	switch m := m.(type) {
 	case *job.StartReceiver:
 		return m.Epoch, true
 	case *job.StopReceiver:
+		return m.Epoch, true
+	case *job.SetRate:
+		return m.Epoch, true
+	case *job.PlanSources:
+		return m.Epoch, true
+	case *job.CopyBlocks:
 		return m.Epoch, true
 	case *job.Progress:
 		return m.Epoch, true
