@@ -7,7 +7,8 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
-// CheckLost says why blocks cannot be given up, nil if they can: a batch up to upTo has been allocated each of them.
+// CheckLost says why blocks cannot be given up, nil if they can: a batch up to upTo has been allocated each of them. One
+// that is cleaned is given up already: a checkpoint that was committed late may have overtaken who computed from it.
 func (s *State) CheckLost(app id.App, upTo id.Time, lost []id.Block) error {
 	if len(lost) == 0 {
 		return nil
@@ -24,6 +25,9 @@ func (s *State) CheckLost(app id.App, upTo id.Time, lost []id.Block) error {
 		return false
 	})
 	for _, n := range lost {
+		if n.App == app && s.cleaned(n) {
+			continue
+		}
 		b, ok := s.Block(n)
 		if n.App != app || !ok || b.Seq > last {
 			return fmt.Errorf("lost block %v is not allocated to a batch up to %d", n, upTo)
@@ -32,13 +36,23 @@ func (s *State) CheckLost(app id.App, upTo id.Time, lost []id.Block) error {
 	return nil
 }
 
-// Lose gives blocks up that CheckLost let through: nobody reads them any more. They are cleaned with their batch.
+// cleaned tells whether a block was committed and is cleaned.
+func (s *State) cleaned(n id.Block) bool {
+	if _, ok := s.Block(n); ok {
+		return false
+	}
+	in, ok := s.Instance(n.App, n.Stream, n.Instance)
+	return ok && n.Number > 0 && n.Number <= in.Last || !ok && s.passed(n)
+}
+
+// Lose gives blocks up that CheckLost let through: nobody reads them any more. They are cleaned with their batch. Who has
+// looked at their stores must look again (Moves): orders that were made before name them.
 func (s *State) Lose(lost []id.Block) {
 	for _, n := range lost {
 		if b, ok := s.Block(n); ok && !b.Lost {
 			v := *b
 			v.Lost = true
-			s.putBlock(&v)
+			s.restore(&v, v.Stores)
 		}
 	}
 }

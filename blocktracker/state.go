@@ -23,7 +23,7 @@ type State struct {
 	named     *btree.BTreeG[Named]
 	plans     *btree.BTreeG[*Plan]
 	sources   *btree.BTreeG[*Source]
-	moves     *btree.Map[id.App, uint64] // changes of stores since this State was made or restored
+	moves     *btree.Map[id.App, uint64] // changes of stores and losses since this State was made or restored
 }
 
 // tally counts the positions of a stream.
@@ -139,8 +139,9 @@ func (s *State) Instances(app id.App) iter.Seq[*Instance] {
 // AllInstances lists the instances of all applications in order.
 func (s *State) AllInstances() iter.Seq[*Instance] { return s.instances.Scan }
 
-// Moves counts how often the stores of a block of the application have changed. It is for who has looked at them to know
-// whether to look again: it is no part of the ledger, is in no snapshot and differs from node to node.
+// Moves counts how often the stores of a block of the application have changed, or one was given up. It is for who has
+// looked at them to know whether to look again: it is no part of the ledger, is in no snapshot and differs from node to
+// node.
 func (s *State) Moves(app id.App) uint64 {
 	n, _ := s.moves.Get(app)
 	return n

@@ -360,8 +360,12 @@ func TestLostBlocksStayOut(t *testing.T) {
 	r.done(&ApplicationResumed{App: r.app, AcceptLoss: true})
 	r.refused(lose(r.block(3).ID), fmt.Sprintf("batch 11000 of application 4 (wc): lost block %v is not allocated to a batch up to 11000", r.block(3).ID))
 	r.refused(lose(r.block(9).ID), fmt.Sprintf("batch 11000 of application 4 (wc): lost block %v is not allocated to a batch up to 11000", r.block(9).ID))
+	stores := r.m.View().StoresVersion(r.app)
 	r.done(lose(r.block(1).ID))
 	v := r.m.View()
+	if v.StoresVersion(r.app) == stores {
+		t.Fatal("nobody hears that the order of the next batch, which may have been given, names a block less")
+	}
 	if in := v.Input(r.app, 11_000, 0); len(in) != 1 || in[0].ID != r.block(2).ID {
 		t.Fatalf("input %+v, expected block 2 alone", in)
 	}
@@ -384,6 +388,22 @@ func TestLostBlocksStayOut(t *testing.T) {
 }
 
 // Rule 5: the stores of a block are bounded; one that has no session makes room for a new copy.
+// A checkpoint whose commit took long may overtake the batch that computes state again from the one before: blocks that
+// it gave up may be cleaned when it reports. A refusal would be the end of it, because nobody orders it again.
+func TestBlocksThatAreCleanedMayBeGivenUp(t *testing.T) {
+	r := startKeyed(t)
+	r.batches(3)
+	r.done(r.checkpoint(r.piece(1)))
+	r.done(&BatchesCleaned{App: r.app, UpTo: 12_000})
+	r.done(r.tick())
+	r.done(&ApplicationResumed{App: r.app, AcceptLoss: true})
+	c := r.complete()
+	c.LostBlocks = []id.Block{r.block(4).ID}
+	r.refused(c, fmt.Sprintf("batch 14000 of application 4 (wc): lost block %v is not allocated to a batch up to 14000", r.block(4).ID))
+	c.LostBlocks = []id.Block{r.block(1).ID, r.block(3).ID}
+	r.done(c)
+}
+
 func TestStoresOfABlockAtTheirLimit(t *testing.T) {
 	r := startRunning(t)
 	b := r.block(1)

@@ -155,8 +155,8 @@ func (v View) Input(a id.App, t id.Time, s id.Stream) []*blocktracker.Block {
 	return v.state().blocks.Input(a, t, s)
 }
 
-// StoresVersion rises with every change of the stores of a block of the application. Compare only what one node gave
-// without a restart in between.
+// StoresVersion rises with every change of the stores of a block of the application, and when one is given up. Compare only
+// what one node gave without a restart in between.
 func (v View) StoresVersion(a id.App) uint64 { return v.state().blocks.Moves(a) }
 
 // PiecesVersion rises with every change of the stores of a piece of a checkpoint. Compare only what one node gave

@@ -128,6 +128,26 @@ func (a *app) enqueue(b *job.Batch) string {
 	return ""
 }
 
+// leaveOut takes blocks that a batch gave up from the orders that wait: later batches that read them too were ordered
+// before it was known (rules 7 and 8).
+func (a *app) leaveOut(lost []id.Block) {
+	if len(lost) == 0 {
+		return
+	}
+	gone := make(map[id.Block]bool, len(lost))
+	for _, n := range lost {
+		gone[n] = true
+	}
+	for i, q := range a.queue {
+		b := *q
+		b.Inputs = slices.Clone(q.Inputs)
+		for k := range b.Inputs {
+			b.Inputs[k].Blocks = slices.DeleteFunc(slices.Clone(b.Inputs[k].Blocks), func(x job.Block) bool { return gone[x.ID] })
+		}
+		a.queue[i] = &b
+	}
+}
+
 // start makes a worker for the application if it has work and none. The coordinator's lock is held.
 func (c *Coordinator) start(a *app) {
 	if a.working {
@@ -244,6 +264,7 @@ func (c *Coordinator) send(ctx context.Context, a *app, cur *current, f *finishe
 	default:
 		log.Debug("batch completed", "ms", f.report.EndedMS-f.report.StartedMS, "records", f.report.Records)
 		a.keyed.completed(job.Version{Time: t, Attempt: f.authority.Attempt})
+		a.leaveOut(f.report.LostBlocks)
 		for old := range a.finished {
 			if old < t { // completions are in time order
 				delete(a.finished, old)

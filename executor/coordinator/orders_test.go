@@ -230,6 +230,27 @@ func TestAcceptedLossLeavesOutWhatNoOpenSessionHolds(t *testing.T) { // rule 8
 	})
 }
 
+// What a batch gave up is given up: a batch that was ordered ahead, and that reads it too, does not wait for it.
+func TestBatchOrderedAheadLeavesOutWhatWasGivenUp(t *testing.T) { // rules 7 and 8
+	run(t, one(), func(t *testing.T, o *office) {
+		first, ahead := order(1000, 5, 6, "s1", "s8"), order(2000, 5, 6, "s1", "s8")
+		first.AcceptLoss = true
+		o.on = func(_ context.Context, _ job.Peer, l *job.Launch, _ int) *job.TaskError {
+			if l.Kind == job.MapTasks && len(l.Inputs[0].Blocks) > 1 {
+				return &job.TaskError{Fault: job.MissingFault, Text: "nobody holds block 2"}
+			}
+			return nil
+		}
+		o.Order(first)
+		o.Order(ahead)
+		rest(time.Minute)
+		expect(t, "reports", o.said(), []string{"1000/6", "2000/6"})
+		if n := len(ahead.Inputs[0].Blocks); n != 2 {
+			t.Errorf("the order itself was changed: %d blocks", n)
+		}
+	})
+}
+
 func TestWithoutExecutorsTheBatchWaitsAndSaysSo(t *testing.T) { // rule 8
 	run(t, one(), func(t *testing.T, o *office) {
 		o.tell()
