@@ -35,6 +35,7 @@ type planner struct {
 	files map[string]*file
 	gone  map[string]time.Time // names with a position whose file is not there, since when
 	next  string               // the first of the taken files to look at again
+	fresh string               // the first of the other files to look at
 }
 
 // Plan takes complete files, in the order of modification time and name, as many as fit. Each is read once, to count
@@ -53,17 +54,34 @@ func (s *Source) Plan(ctx context.Context, r connector.PlanRequest) (connector.P
 		p.files, p.gone = map[string]*file{}, map[string]time.Time{}
 	}
 	slices.Sort(names)
+	names = slices.Compact(names) // a directory that changes may be listed with a name twice
 	fresh, taken := p.sort(names, r.Position)
 	p.lookAgain(s.dir, taken, r.Position)
-	waiting := p.lookAt(s.dir, fresh)
+	waiting, all := p.lookAt(s.dir, fresh, timer(ctx, r.Interval))
 	kept, plan := p.forget(names, r)
 	t := taking{planner: p, dir: s.dir, settle: s.settle, request: r, plan: plan, kept: kept, files: map[*file]struct{}{}}
-	if err := t.take(ctx, waiting); err != nil {
+	if err := t.take(ctx, waiting, timer(ctx, r.Interval)); err != nil {
 		return connector.Plan{}, err
 	}
-	t.plan.Mark = mark(waiting, t.files)
+	if all {
+		t.plan.Mark = mark(waiting, t.files)
+	}
+	slices.Sort(warnings)
 	t.plan.Warning = warning(append(warnings, p.wrongs()...))
 	return t.plan, nil
+}
+
+// timer gives what tells whether a step of planning has taken long enough: a third of the time that is left for the plan,
+// and of a batch interval, so that batches do not wait for large files. Each step has time of its own: one that is slow
+// must not keep the next from getting anywhere.
+func timer(ctx context.Context, interval time.Duration) (over func() bool) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return func() bool { return false }
+	}
+	now := time.Now()
+	end := now.Add(min(deadline.Sub(now), interval) / 3)
+	return func() bool { return !time.Now().Before(end) }
 }
 
 // sort tells the names of files that were taken from those that were not, and drops what is remembered of others.
@@ -85,10 +103,17 @@ func (p *planner) sort(names []string, position func(string) uint64) (fresh, tak
 	return fresh, taken
 }
 
-// lookAt looks at the files that were not taken, and gives those that hold something, in the order of taking.
-func (p *planner) lookAt(dir string, fresh []string) []*file {
-	var waiting []*file
-	for _, n := range fresh {
+// lookAt looks at the files that were not taken, and gives those that hold something, in the order of taking. Where the
+// time is over before all are looked at, the others have their turn in the next plan.
+func (p *planner) lookAt(dir string, fresh []string, over func() bool) (waiting []*file, all bool) {
+	from, _ := slices.BinarySearch(fresh, p.fresh)
+	p.fresh, all = "", true
+	for i := range fresh {
+		n := fresh[(from+i)%len(fresh)]
+		if i > 0 && over() {
+			p.fresh, all = n, false
+			break
+		}
 		info, err := os.Stat(filepath.Join(dir, n))
 		if errors.Is(err, fs.ErrNotExist) {
 			delete(p.files, n)
@@ -118,7 +143,7 @@ func (p *planner) lookAt(dir string, fresh []string) []*file {
 		}
 		return 1
 	})
-	return waiting
+	return waiting, all
 }
 
 func (p *planner) file(name string) *file {

@@ -50,7 +50,7 @@ func (s *Source) load(ctx context.Context, p *part) (string, error) {
 	var text strings.Builder
 	text.Grow(int(p.Length))
 	sum := crc32.New(castagnoli)
-	if err := copyPart(ctx, &text, sum, io.NewSectionReader(f, p.Offset, p.Length)); err != nil {
+	if err := copyPart(ctx, &text, sum, io.NewSectionReader(f, p.Offset, p.Length), make([]byte, min(p.Length, copyBuffer))); err != nil {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
@@ -75,8 +75,7 @@ func (p *part) check(dir string, f *os.File) error {
 // copyBuffer is how much is read between two looks at the context.
 const copyBuffer = 1 << 20
 
-func copyPart(ctx context.Context, text *strings.Builder, sum hash.Hash32, r io.Reader) error {
-	buf := make([]byte, copyBuffer)
+func copyPart(ctx context.Context, text *strings.Builder, sum hash.Hash32, r io.Reader, buf []byte) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

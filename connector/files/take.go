@@ -30,14 +30,9 @@ type taking struct {
 	encoded int                // what the parts take in the plan
 }
 
-// take puts files into the plan until one does not fit or the time is over: half of what ctx gives, the rest is for
-// whoever carries the plan. What was read of a file until then is not read again.
-func (t *taking) take(ctx context.Context, waiting []*file) error {
-	stop := func() bool { return false }
-	if deadline, ok := ctx.Deadline(); ok {
-		end := t.now.Add(deadline.Sub(t.now) / 2)
-		stop = func() bool { return !time.Now().Before(end) }
-	}
+// take puts files into the plan until one does not fit or the time is over. What was read of a file until then is not
+// read again.
+func (t *taking) take(ctx context.Context, waiting []*file, stop func() bool) error {
 	for _, f := range waiting {
 		if !t.complete(f) || t.tooLarge(f) {
 			continue
