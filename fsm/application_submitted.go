@@ -129,10 +129,11 @@ func checkSubmission(c *ApplicationSubmitted) string {
 }
 
 // checkStates verifies the streams with keyed state. None of them is an input: pieces of checkpoints and blocks have
-// names of one kind, told apart by the stream.
+// names of one kind, told apart by the stream. A checkpoint of them must be possible, and often enough.
 func checkStates(c *ApplicationSubmitted, inputs map[id.Stream]bool) string {
 	bad := checkRange("number of streams with keyed state", int64(len(c.States)), 0, MaxStates)
 	seen := map[id.Stream]bool{}
+	round, partitions := int64(1), int64(0)
 	for _, s := range c.States {
 		switch {
 		case bad != "":
@@ -141,14 +142,28 @@ func checkStates(c *ApplicationSubmitted, inputs map[id.Stream]bool) string {
 			return fmt.Sprintf("stream %d with keyed state is named twice", s.Stream)
 		case inputs[s.Stream]:
 			return fmt.Sprintf("stream %d has keyed state and is an input", s.Stream)
-		case s.SlideMS < c.BatchMS || s.SlideMS%c.BatchMS != 0 || s.SlideMS/c.BatchMS > MaxRemembered:
+		case s.SlideMS < c.BatchMS || s.SlideMS%c.BatchMS != 0 || s.SlideMS/c.BatchMS > MaxStateRound:
 			return fmt.Sprintf("stream %d with keyed state has a time every %d ms, expected 1 to %d times %d", s.Stream,
-				s.SlideMS, MaxRemembered, c.BatchMS)
+				s.SlideMS, MaxStateRound, c.BatchMS)
 		}
 		seen[s.Stream] = true
-		bad = checkRange("number of partitions of keyed state", int64(s.Partitions), 1, MaxPartitions)
+		bad = checkRange("number of partitions of keyed state", int64(s.Partitions), 1, MaxStatePartitions)
+		partitions += int64(s.Partitions)
+		if round = common(round, s.SlideMS/c.BatchMS); bad == "" && round > MaxStateRound {
+			bad = fmt.Sprintf("streams with keyed state have a time in common every %d batches, expected %d at most",
+				round, MaxStateRound)
+		}
 	}
-	return bad
+	return firstOf(bad, checkRange("number of partitions of all keyed state", partitions, 0, MaxStatePartitions))
+}
+
+// common gives the least common multiple of two positive numbers.
+func common(a, b int64) int64 {
+	x, y := a, b
+	for y != 0 {
+		x, y = y, x%y
+	}
+	return a / x * b
 }
 
 // maxWallMS bounds a submission's clock so that no batch time can overflow: the year 5138.

@@ -17,9 +17,15 @@ const (
 	MaxInputs = 1000
 	// MaxStates bounds the streams with keyed state of an application.
 	MaxStates = 100
+	// MaxStatePartitions bounds the partitions of all streams with keyed state of an application together: a checkpoint
+	// names each of them, and is one command.
+	MaxStatePartitions = 16_384
 	// MaxUncheckpointed bounds the batches of an application with keyed state that a rebuild would compute again: those
 	// after its checkpoint.
 	MaxUncheckpointed = 10_000
+	// MaxStateRound bounds the batches from one time that all streams with keyed state have to the next: a checkpoint is
+	// taken at such a time, and one may fail before MaxUncheckpointed is reached.
+	MaxStateRound = MaxUncheckpointed / 2
 	// UncheckpointedMS is how long after the last completion one more batch is allocated at that limit: a checkpoint is
 	// tried after a batch, and without any batch the application would wait for ever.
 	UncheckpointedMS = 60_000

@@ -46,7 +46,7 @@ func TestSubmissionsAtTheirLimits(t *testing.T) {
 				s.States = append(s.States, StateStream{Stream: id.Stream(i + 1), SlideMS: 1000, Partitions: 1})
 			}
 		}},
-		{what: "number of partitions of keyed state", most: MaxPartitions, least: 1, set: func(s *ApplicationSubmitted, n int) {
+		{what: "number of partitions of keyed state", most: MaxStatePartitions, least: 1, set: func(s *ApplicationSubmitted, n int) {
 			s.States = []StateStream{{Stream: 1, SlideMS: 1000, Partitions: n}}
 		}},
 		{what: "remember duration in milliseconds", most: MaxRemembered * 1000, set: func(s *ApplicationSubmitted, n int) { s.RememberMS = int64(n) }},
@@ -96,15 +96,36 @@ func TestPartOfAnInventoryAtItsLimit(t *testing.T) {
 	r.refused(part(MaxInventoryPart+1), "number of blocks in a part is 100001, expected 0 to 100000")
 }
 
+// Rules 7 and 10: a checkpoint of as much keyed state as an application may have is one command, which is at most 1 MiB.
+func TestCheckpointOfMostPartitionsIsOneCommand(t *testing.T) {
+	c := &StateCheckpointed{App: 1 << 30, Office: 1 << 30, Time: 1 << 41, Attempt: 1 << 30, Full: true, NowMS: 1 << 41}
+	var stores []id.Store
+	for n := range MaxFactor {
+		stores = append(stores, id.Store(fmt.Sprintf("%032x", n)))
+	}
+	for n := range MaxStatePartitions {
+		c.Pieces = append(c.Pieces, CheckpointPiece{
+			ID:     id.Block{App: c.App, Stream: 1000, Instance: id.Instance(c.Office), Number: uint64(n) << 16},
+			Stream: 1000, Part: n, Rows: 1 << 20, Bytes: 4 << 20, CRC: 1, Stores: stores,
+		})
+	}
+	data, err := Encode(1, c)
+	if err != nil || len(data) > 1<<20 {
+		t.Fatalf("%d bytes, %v", len(data), err)
+	}
+}
+
 // A stream with keyed state has its times on the batch interval, and a name of its own.
 func TestStreamsWithKeyedStateThatAreRefused(t *testing.T) {
 	for _, tt := range []struct {
 		want   string
 		states []StateStream
 	}{
-		{"stream 1 with keyed state has a time every 1500 ms, expected 1 to 100000 times 1000", []StateStream{{Stream: 1, SlideMS: 1500, Partitions: 1}}},
-		{"stream 1 with keyed state has a time every 0 ms, expected 1 to 100000 times 1000", []StateStream{{Stream: 1, Partitions: 1}}},
-		{"stream 1 with keyed state has a time every 100001000 ms, expected 1 to 100000 times 1000", []StateStream{{Stream: 1, SlideMS: 100_001_000, Partitions: 1}}},
+		{"stream 1 with keyed state has a time every 1500 ms, expected 1 to 5000 times 1000", []StateStream{{Stream: 1, SlideMS: 1500, Partitions: 1}}},
+		{"stream 1 with keyed state has a time every 0 ms, expected 1 to 5000 times 1000", []StateStream{{Stream: 1, Partitions: 1}}},
+		{"stream 1 with keyed state has a time every 100001000 ms, expected 1 to 5000 times 1000", []StateStream{{Stream: 1, SlideMS: 100_001_000, Partitions: 1}}},
+		{"streams with keyed state have a time in common every 5112 batches, expected 5000 at most", []StateStream{{Stream: 1, SlideMS: 71_000, Partitions: 1}, {Stream: 2, SlideMS: 72_000, Partitions: 1}}},
+		{"number of partitions of all keyed state is 16385, expected 0 to 16384", []StateStream{{Stream: 1, SlideMS: 1000, Partitions: 16_384}, {Stream: 2, SlideMS: 1000, Partitions: 1}}},
 		{"stream 0 has keyed state and is an input", []StateStream{{Stream: 0, SlideMS: 1000, Partitions: 1}}},
 		{"stream 1 with keyed state is named twice", []StateStream{{Stream: 1, SlideMS: 1000, Partitions: 1}, {Stream: 1, SlideMS: 1000, Partitions: 1}}},
 	} {

@@ -44,11 +44,21 @@ func checkpointedToPB(c *StateCheckpointed) *ledgerpb.StateCheckpointed {
 		App: uint64(c.App), Office: uint64(c.Office), Time: int64(c.Time), Attempt: uint64(c.Attempt), Full: c.Full,
 		Since: int64(c.Since), NowMs: c.NowMS,
 	}
+	places := map[id.Store]uint32{}
 	for _, p := range c.Pieces {
-		m.Pieces = append(m.Pieces, &ledgerpb.CheckpointPiece{
+		v := &ledgerpb.CheckpointPiece{
 			Id: blockIDToPB(p.ID), Stream: int32(p.Stream), Part: int64(p.Part), Rows: p.Rows, Bytes: p.Bytes, Crc: p.CRC,
-			Stores: storesToPB(p.Stores),
-		})
+		}
+		for _, s := range p.Stores { // their names would be most of a command that is bounded
+			at, known := places[s]
+			if !known {
+				at = uint32(len(m.Stores))
+				places[s] = at
+				m.Stores = append(m.Stores, string(s))
+			}
+			v.Stores = append(v.Stores, at)
+		}
+		m.Pieces = append(m.Pieces, v)
 	}
 	return m
 }
@@ -58,11 +68,20 @@ func checkpointedFromPB(m *ledgerpb.StateCheckpointed) *StateCheckpointed {
 		App: id.App(m.GetApp()), Office: id.Office(m.GetOffice()), Time: id.Time(m.GetTime()),
 		Attempt: id.Attempt(m.GetAttempt()), Full: m.GetFull(), Since: id.Time(m.GetSince()), NowMS: m.GetNowMs(),
 	}
+	stores := storesFromPB(m.GetStores())
 	for _, p := range m.GetPieces() {
-		c.Pieces = append(c.Pieces, CheckpointPiece{
+		v := CheckpointPiece{
 			ID: blockIDFromPB(p.GetId()), Stream: id.Stream(p.GetStream()), Part: int(p.GetPart()), Rows: p.GetRows(),
-			Bytes: p.GetBytes(), CRC: p.GetCrc(), Stores: storesFromPB(p.GetStores()),
-		})
+			Bytes: p.GetBytes(), CRC: p.GetCrc(),
+		}
+		for _, at := range p.GetStores() {
+			s := id.Store("") // no such store: it is never open, so the copy does not count
+			if int64(at) < int64(len(stores)) {
+				s = stores[at]
+			}
+			v.Stores = append(v.Stores, s)
+		}
+		c.Pieces = append(c.Pieces, v)
 	}
 	return c
 }

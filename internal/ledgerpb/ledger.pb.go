@@ -2129,6 +2129,7 @@ type StateCheckpointed struct {
 	Since         int64                  `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`
 	Pieces        []*CheckpointPiece     `protobuf:"bytes,7,rep,name=pieces,proto3" json:"pieces,omitempty"`
 	NowMs         int64                  `protobuf:"varint,8,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
+	Stores        []string               `protobuf:"bytes,9,rep,name=stores,proto3" json:"stores,omitempty"` // that hold pieces, each once
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2219,6 +2220,13 @@ func (x *StateCheckpointed) GetNowMs() int64 {
 	return 0
 }
 
+func (x *StateCheckpointed) GetStores() []string {
+	if x != nil {
+		return x.Stores
+	}
+	return nil
+}
+
 type CheckpointPiece struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            *BlockID               `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2227,7 +2235,7 @@ type CheckpointPiece struct {
 	Rows          int64                  `protobuf:"varint,4,opt,name=rows,proto3" json:"rows,omitempty"`
 	Bytes         int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Crc           uint32                 `protobuf:"fixed32,6,opt,name=crc,proto3" json:"crc,omitempty"`
-	Stores        []string               `protobuf:"bytes,7,rep,name=stores,proto3" json:"stores,omitempty"`
+	Stores        []uint32               `protobuf:"varint,7,rep,packed,name=stores,proto3" json:"stores,omitempty"` // places in StateCheckpointed.stores
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2304,7 +2312,7 @@ func (x *CheckpointPiece) GetCrc() uint32 {
 	return 0
 }
 
-func (x *CheckpointPiece) GetStores() []string {
+func (x *CheckpointPiece) GetStores() []uint32 {
 	if x != nil {
 		return x.Stores
 	}
@@ -4519,7 +4527,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x06now_ms\x18\t \x01(\x03R\x05nowMs\"7\n" +
 	"\x0eBatchesCleaned\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x13\n" +
-	"\x05up_to\x18\x02 \x01(\x03R\x04upTo\"\xeb\x01\n" +
+	"\x05up_to\x18\x02 \x01(\x03R\x04upTo\"\x83\x02\n" +
 	"\x11StateCheckpointed\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
 	"\x06office\x18\x02 \x01(\x04R\x06office\x12\x12\n" +
@@ -4528,7 +4536,8 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x04full\x18\x05 \x01(\bR\x04full\x12\x14\n" +
 	"\x05since\x18\x06 \x01(\x03R\x05since\x12=\n" +
 	"\x06pieces\x18\a \x03(\v2%.raftstream.ledger.v1.CheckpointPieceR\x06pieces\x12\x15\n" +
-	"\x06now_ms\x18\b \x01(\x03R\x05nowMs\"\xc0\x01\n" +
+	"\x06now_ms\x18\b \x01(\x03R\x05nowMs\x12\x16\n" +
+	"\x06stores\x18\t \x03(\tR\x06stores\"\xc0\x01\n" +
 	"\x0fCheckpointPiece\x12-\n" +
 	"\x02id\x18\x01 \x01(\v2\x1d.raftstream.ledger.v1.BlockIDR\x02id\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\x05R\x06stream\x12\x12\n" +
@@ -4536,7 +4545,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x04rows\x18\x04 \x01(\x03R\x04rows\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x10\n" +
 	"\x03crc\x18\x06 \x01(\aR\x03crc\x12\x16\n" +
-	"\x06stores\x18\a \x03(\tR\x06stores\"_\n" +
+	"\x06stores\x18\a \x03(\rR\x06stores\"_\n" +
 	"\fBlocksCopied\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x125\n" +
 	"\x06blocks\x18\x02 \x03(\v2\x1d.raftstream.ledger.v1.BlockIDR\x06blocks\"@\n" +
