@@ -68,6 +68,7 @@ type node struct {
 	dir               string
 	rpc, gossip, http int
 	roles             string   // as of the flag; empty for both
+	joins             bool     // a cluster that is there already
 	flags             []string // more flags of start, after all others
 	binary            string   // that it runs, the common one where empty
 	proc              *chaos.Process
@@ -161,7 +162,7 @@ func (c *cluster) startArgs(n *node) []string {
 	if n.roles != "" {
 		args = append(args, "--roles", n.roles)
 	}
-	if n.votes() {
+	if n.votes() && !n.joins {
 		args = append(args, "--bootstrap-expect", fmt.Sprint(c.expect))
 	}
 	for _, o := range c.nodes {
@@ -293,6 +294,7 @@ type app struct {
 	Pending     int   `json:"pending_batches"`
 	Received    int64 `json:"records_received"`
 	Processed   int64 `json:"records_processed"`
+	Checkpoint  int64 `json:"checkpoint_time_ms"`
 	Coordinator string
 	ID          uint64
 	Error       string

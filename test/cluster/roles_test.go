@@ -40,7 +40,7 @@ func TestDriversAndExecutorsAreNodesOfTheirOwn(t *testing.T) {
 }
 
 // SIGTERM of one node after the other while lines come in, as an upgrade does: every one leaves with status 0 and says
-// nothing above info of it, nothing is lost.
+// nothing above info of it, no batch fails, nothing is lost, with keyed state and without.
 func TestRollingRestartLosesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes; left out by -short")
@@ -48,7 +48,8 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 	lines := text(t, 50_000)
 	c := newCluster(t, 3)
 	prefix := c.startWordCount("wc")
-	f := c.feed("wc", "p1", lines, 15*time.Second)
+	totals := c.submitCount("totals", "500ms", "source=ingest", "running=true", "checkpoint=2s")
+	f, g := c.feed("wc", "p1", lines, 15*time.Second), c.feed("totals", "p1", lines, 15*time.Second)
 	for i, n := range c.nodes {
 		await(t, 30*time.Second, "all nodes to be ready", c.allReady)
 		await(t, 30*time.Second, "more processed records", func() bool { return c.app("wc").Processed > int64((i+1)*len(lines)/5) })
@@ -70,7 +71,15 @@ func TestRollingRestartLosesNothing(t *testing.T) {
 		c.start(n)
 	}
 	f.wait(t, 60*time.Second)
+	g.wait(t, 60*time.Second)
+	c.stopped("totals")
+	sameTotals(t, lastBatch(t, totals), oracle(lines))
 	c.finish("wc", prefix, lines)
+	for _, name := range []string{"wc", "totals"} {
+		if events := c.must("events", name); strings.Contains(events, "batch failed") || !strings.Contains(events, "application ended") {
+			t.Errorf("events of %s, expected its end and no failed batch:\n%s", name, events)
+		}
+	}
 }
 
 // A second SIGTERM ends a node at once, also where it could not leave in order: a leader that has no majority.

@@ -52,7 +52,7 @@ func TestRunningTotalsAreExactWhateverNodeFails(t *testing.T) {
 	s := drawShape(random)
 	t.Logf("%+v", s)
 	lines := sentences(random, 40_000)
-	var change []func(*node)
+	change := []func(*node){func(n *node) { n.flags = []string{"--slots", "2"} }} // many small batches, so few parts of each
 	if s.apart {
 		change = append(change, apart)
 	}
