@@ -18,6 +18,9 @@ import (
 const (
 	// maxLinks bounds a chain: the image and the changes after it.
 	maxLinks = 20
+	// checkpointBatches is after how many batches state is checkpointed whatever interval was asked for: the ledger allows
+	// only so many without (rule 10).
+	checkpointBatches = 2500
 	// checkpointPatience bounds how long executors may take to store their pieces: the next batch waits for them.
 	checkpointPatience = 30 * time.Second
 	// commitPatience bounds the wait for the ledger. A checkpoint that it took nevertheless is told by later orders.
@@ -84,11 +87,14 @@ func (c *Coordinator) dueCheckpoint(a *app, b *job.Batch) bool {
 		return false
 	}
 	ch.told(b)
-	if b.Time < ch.next || int64(b.Time-max(ch.version.Time, zero)) < p.CheckpointMS {
+	if b.Time < ch.next || int64(b.Time-max(ch.version.Time, zero)) < checkpointMS(p) {
 		return false
 	}
 	return !slices.ContainsFunc(p.States, func(s plan.State) bool { return int64(b.Time-zero)%max(s.SlideMS, 1) != 0 })
 }
+
+// checkpointMS is how often state is checkpointed.
+func checkpointMS(p *plan.Plan) int64 { return min(p.CheckpointMS, checkpointBatches*p.BatchMS) }
 
 // checkpoint stores the state after a completed batch where its executors hold it, and commits it. Nothing depends on
 // it: what fails is tried again after a later batch.
@@ -100,7 +106,7 @@ func (c *Coordinator) checkpoint(ctx context.Context, a *app, cur *current) {
 		return
 	}
 	b.app = app
-	every := app.Plan().CheckpointMS
+	every := checkpointMS(app.Plan())
 	r := &job.CheckpointReport{
 		App: b.order.App.ID, Authority: b.order.Authority,
 		Version: job.Version{Time: b.order.Time, Attempt: b.order.Authority.Attempt},
@@ -217,44 +223,3 @@ func (b *batch) keepers(ctx context.Context, st plan.State, v job.Version) ([]*s
 
 // errUnheld says that state is not where it was made, because its executor is gone.
 var errUnheld = errors.New("no executor holds its state")
-
-// rebalance lets partitions move to executors that have at least two fewer than others: the checkpoint that was just
-// committed is what they are restored from there, with the next batch. So executors that join get state.
-func (b *batch) rebalance(states []plan.State) {
-	clear(b.keyed.moves)
-	table, _ := b.cfg.Peers()
-	b.keyed.holders.keep(table)
-	among := b.trusted(table)
-	have := map[id.Session][]statePart{}
-	for x := range among {
-		if !b.suspected(x) {
-			have[x] = nil
-		}
-	}
-	for _, st := range states {
-		for p := range st.Partitions {
-			k := statePart{st.Stream, p}
-			x := b.holder(among, k, b.keyed.chain.version)
-			if parts, ok := have[x]; ok {
-				have[x] = append(parts, k)
-			}
-		}
-	}
-	if len(have) < 2 {
-		return
-	}
-	sessions := slices.Sorted(maps.Keys(have))
-	fewer := func(x, y id.Session) int { return cmp.Compare(len(have[x]), len(have[y])) }
-	for {
-		most, least := slices.MaxFunc(sessions, fewer), slices.MinFunc(sessions, fewer)
-		n := len(have[most])
-		if n < len(have[least])+2 {
-			return
-		}
-		k := have[most][n-1]
-		have[most] = have[most][:n-1]
-		have[least] = append(have[least], k)
-		b.keyed.moves[k] = least
-		b.log.Info("a partition of keyed state moves", "stream", int(k.stream), "part", k.part, "from", among[most].Name, "to", among[least].Name)
-	}
-}
