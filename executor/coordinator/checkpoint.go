@@ -25,6 +25,8 @@ const (
 	checkpointPatience = 30 * time.Second
 	// commitPatience bounds the wait for the ledger. A checkpoint that it took nevertheless is told by later orders.
 	commitPatience = 5 * time.Second
+	// failedShare is how many times as long as a checkpoint that failed none is tried: batches wait for the tries.
+	failedShare = 4
 )
 
 // chain is the committed checkpoint of an application's keyed state as it is known here, and what is to come next
@@ -35,6 +37,7 @@ type chain struct {
 	links          int         // that were committed here since the last image
 	whole          bool        // the next one has to be an image
 	next           id.Time     // none is made before
+	rest           time.Time   // likewise, by the clock
 	failures       int         // since the last one
 	numbers        uint64      // used in this office; see job.PieceBits
 }
@@ -53,9 +56,11 @@ func (c *chain) full(zero id.Time) bool {
 	return c.version.Time <= zero || c.whole || c.links >= maxLinks || 2*c.changes > c.image
 }
 
-// failed puts the next try off, a batch more each time, but for no longer than from one checkpoint to the next.
-func (c *chain) failed(at id.Time, batchMS, everyMS int64) {
+// failed puts the next try off, a batch more each time, but for no longer than from one checkpoint to the next; and for
+// a few times as long as the application waited for this one.
+func (c *chain) failed(at id.Time, batchMS, everyMS int64, took time.Duration) {
 	c.failures++
+	c.rest = time.Now().Add(failedShare * took)
 	c.whole = c.whole || c.failures > 1
 	c.next = at + id.Time(min(int64(c.failures)*batchMS, everyMS))
 }
@@ -87,7 +92,7 @@ func (c *Coordinator) dueCheckpoint(a *app, b *job.Batch) bool {
 		return false
 	}
 	ch.told(b)
-	if b.Time < ch.next || int64(b.Time-max(ch.version.Time, zero)) < checkpointMS(p) {
+	if b.Time < ch.next || time.Now().Before(ch.rest) || int64(b.Time-max(ch.version.Time, zero)) < checkpointMS(p) {
 		return false
 	}
 	return !slices.ContainsFunc(p.States, func(s plan.State) bool { return int64(b.Time-zero)%max(s.SlideMS, 1) != 0 })
@@ -118,7 +123,7 @@ func (c *Coordinator) checkpoint(ctx context.Context, a *app, cur *current) {
 	switch {
 	case ctx.Err() != nil: // the office is over
 	case err != nil:
-		ch.failed(b.order.Time, app.Plan().BatchMS, every)
+		ch.failed(b.order.Time, app.Plan().BatchMS, every, time.Since(started))
 		b.log.Warn("keyed state is not checkpointed, to be tried again", "failures", ch.failures, "error", err)
 	case reply.Outcome != job.Done:
 		ch.whole, ch.next = true, b.order.Time+id.Time(every)

@@ -23,6 +23,7 @@ type keyed struct {
 	holders holders
 	won     map[id.Time]id.Attempt   // by batches that were completed here
 	moves   map[statePart]id.Session // partitions that are to be restored elsewhere from the committed checkpoint
+	ties    map[statePart]statePart  // partitions that one task read; see tied
 	chain   chain
 }
 
@@ -31,6 +32,7 @@ func newKeyed() *keyed {
 		holders: holders{of: map[statePart]map[id.Session][]job.Version{}, asked: map[id.Session]bool{}},
 		won:     map[id.Time]id.Attempt{},
 		moves:   map[statePart]id.Session{},
+		ties:    map[statePart]statePart{},
 	}
 }
 

@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -116,6 +117,7 @@ func (o output) Commit(context.Context, dataset.Batch, [][]byte) error { return 
 type keyed struct {
 	*office
 	t     *testing.T
+	log   bytes.Buffer
 	graph *states
 
 	held       map[id.Session]map[job.Held][]job.Version
@@ -170,7 +172,7 @@ func (k *keyed) renew() {
 			return nil
 		},
 		Executors: k, Self: func() id.Session { return 1 }, Peers: k.peers, Report: k.report,
-		History: k.history, Checkpoint: k.commit, Logger: slog.New(slog.DiscardHandler),
+		History: k.history, Checkpoint: k.commit, Logger: slog.New(slog.NewTextHandler(&k.log, nil)),
 		Positions: func(context.Context, id.App, id.Stream) ([]connector.Range, error) { return nil, nil },
 		Planned:   func(context.Context, *job.SourcesPlanned) error { return nil },
 	})

@@ -337,13 +337,16 @@ func (s *stage) bases(x *share) (all []job.StateBase) {
 
 // keptState notes who holds what a task has read and made.
 func (s *stage) keptState(part int, by id.Session) {
+	var read []statePart
 	for _, st := range s.states {
 		for _, p := range st.parts[part] {
+			read = append(read, st.key(p))
 			s.keyed.holders.made(st.key(p), by, st.base, s.makes)
 			delete(s.keyed.moves, st.key(p))
 			delete(s.denied, denial{by, st.key(p), s.makes})
 		}
 	}
+	s.keyed.tie(read)
 	delete(s.silent, by)
 }
 
