@@ -19,7 +19,7 @@ func Direct[T any](s *Scope, parts int, read Reader[T]) *Node[T] {
 	n.loop = func(t dataset.Task, part int, yield func(T) bool) {
 		p := t.Part(n.id.Stream, n.id.Time, part)
 		checkContext(t)
-		r := reading[T]{task: t, yield: yield}
+		r := reading[T]{task: t, yield: yield, planned: p.Records}
 		err := read(t.Context(), p, r.next)
 		r.over = true
 		switch {
@@ -29,7 +29,10 @@ func Direct[T any](s *Scope, parts int, read Reader[T]) *Node[T] {
 			return // what Read says about an end that it did not choose does not matter
 		}
 		checkContext(t)
-		if err == nil && r.count != p.Records {
+		switch {
+		case r.more: // Read was stopped: what it says about that does not matter
+			err = fmt.Errorf("the source has more than the %d records that were planned", p.Records)
+		case err == nil && r.count != p.Records:
 			err = fmt.Errorf("the source yielded %d records, planned were %d", r.count, p.Records)
 		}
 		if err != nil {
@@ -39,19 +42,24 @@ func Direct[T any](s *Scope, parts int, read Reader[T]) *Node[T] {
 	return n
 }
 
-// reading is one call of Read. What a source yields after the consumer had enough or panicked, after the task's context
-// ended or after Read returned goes nowhere.
+// reading is one call of Read. What a source yields beyond what was planned, after the consumer had enough or panicked,
+// after the task's context ended or after Read returned goes nowhere.
 type reading[T any] struct {
-	task   dataset.Task
-	yield  func(T) bool
-	count  int64
-	inside bool // a call of the consumer has begun and not returned: it is running, or a panic of it was recovered
-	enough bool
-	over   bool
+	task    dataset.Task
+	yield   func(T) bool
+	planned int64
+	count   int64
+	more    bool // there was more than planned, perhaps without an end
+	inside  bool // a call of the consumer has begun and not returned: it is running, or a panic of it was recovered
+	enough  bool
+	over    bool
 }
 
 func (r *reading[T]) next(v T) bool {
 	if r.over || r.inside || r.enough || r.count%checkEvery == 0 && r.task.Context().Err() != nil {
+		return false
+	}
+	if r.more = r.count >= r.planned; r.more {
 		return false
 	}
 	r.count++

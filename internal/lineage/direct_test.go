@@ -54,7 +54,12 @@ func TestDirectPartIsReadWholeOrTheTaskFails(t *testing.T) {
 		{"the consumer has enough", upTo(3), 2, 2, ""},
 		{"the consumer has enough at the last one", upTo(3), 3, 3, ""},
 		{"the source stops early", upTo(2), -1, 2, "yielded 2 records, planned were 3"},
-		{"the source goes on too long", upTo(4), -1, 4, "yielded 4 records, planned were 3"},
+		{"the source goes on too long", upTo(4), -1, 3, "more than the 3 records that were planned"},
+		{"the source has no end", func(_ context.Context, _ connector.Part, yield func(int) bool) error {
+			for yield(0) {
+			}
+			return nil
+		}, -1, 3, "more than the 3 records that were planned"},
 		{"an error", func(context.Context, connector.Part, func(int) bool) error { return boom }, -1, 0, "stream 0 at 1000, part 0: boom"},
 		{"the source ignores that there is enough", func(ctx context.Context, p connector.Part, yield func(int) bool) error {
 			for i := range 3 {
