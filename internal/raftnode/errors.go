@@ -21,6 +21,8 @@ var (
 	ErrClosed = errors.New("raft node is closed")
 	// ErrNoVoter says that a server has no vote, so that it cannot lead.
 	ErrNoVoter = errors.New("it is no voter of this cluster")
+	// ErrSilent says that a server has not answered in time.
+	ErrSilent = errors.New("no answer")
 	// ErrSelf says that the leader was told to remove itself: it hands over first.
 	ErrSelf = errors.New("the leader cannot remove itself: hand leadership over first")
 	// ErrDamaged is what every DamageError is.

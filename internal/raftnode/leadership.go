@@ -73,18 +73,35 @@ func (n *Node) Barrier(ctx context.Context) error {
 	return nil
 }
 
-// Transfer hands the leadership to the follower that is most up to date, within TransferLimit. Proposals that come
-// meanwhile get ErrNotLeader. Stop proposing first: entries in flight can make it fail.
+// Transfer hands the leadership to the follower that is most up to date of those that answer, within TransferLimit.
+// Proposals that come meanwhile get ErrNotLeader. Stop proposing first: entries in flight can make it fail.
 func (n *Node) Transfer(ctx context.Context) error {
 	if _, leader := n.leading(); !leader {
 		return n.notLeader()
+	}
+	if s, ok := n.heir(); ok {
+		return n.transfer(ctx, s)
 	}
 	ctx, cancel := context.WithTimeout(ctx, TransferLimit)
 	defer cancel()
 	return n.await(ctx, "transfer leadership", n.raft.LeadershipTransfer)
 }
 
-// TransferTo hands the leadership to the voter named, as Transfer does; "" is the one that is most up to date.
+// heir gives the voter that has acknowledged most, of those that have lately acknowledged anything: raft's own choice
+// may fall on a process that is paused. False: nobody has, as right after an election.
+func (n *Node) heir() (best Server, ok bool) {
+	match := uint64(0)
+	for _, s := range n.Configuration() {
+		p, known := n.transport.of(raft.ServerID(s.ID))
+		if s.Voter && s.ID != n.config.ID && known && time.Since(p.at) < recent && p.match > match {
+			best, match, ok = s, p.match, true
+		}
+	}
+	return best, ok
+}
+
+// TransferTo hands the leadership to the voter named, as Transfer does; "" is the one that is most up to date. To a
+// server that has not acknowledged anything lately nothing is handed over: nobody could propose until that has failed.
 func (n *Node) TransferTo(ctx context.Context, server string) error {
 	if server == "" {
 		return n.Transfer(ctx)
@@ -100,10 +117,17 @@ func (n *Node) TransferTo(ctx context.Context, server string) error {
 	if i < 0 {
 		return fmt.Errorf("transfer leadership to %s: %w", server, ErrNoVoter)
 	}
+	if p, ok := n.transport.of(raft.ServerID(server)); ok && time.Since(p.at) >= recent {
+		return fmt.Errorf("transfer leadership to %s: %w for %v", server, ErrSilent, time.Since(p.at).Round(time.Millisecond))
+	}
+	return n.transfer(ctx, servers[i])
+}
+
+func (n *Node) transfer(ctx context.Context, to Server) error {
 	ctx, cancel := context.WithTimeout(ctx, TransferLimit)
 	defer cancel()
-	return n.await(ctx, "transfer leadership to "+server, func() raft.Future {
-		return n.raft.LeadershipTransferToServer(raft.ServerID(server), raft.ServerAddress(servers[i].Addr))
+	return n.await(ctx, "transfer leadership to "+to.ID, func() raft.Future {
+		return n.raft.LeadershipTransferToServer(raft.ServerID(to.ID), raft.ServerAddress(to.Addr))
 	})
 }
 

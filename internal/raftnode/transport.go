@@ -34,13 +34,13 @@ type transport struct {
 	*raft.NetworkTransport
 	config *Config
 
-	handed    chan raft.RPC // to raft's main loop; nobody closes it
-	stop      chan struct{} // closed by Close
-	closing   sync.Once
-	forwarder sync.WaitGroup
+	handed  chan raft.RPC // to raft's main loop; nobody closes it
+	stop    chan struct{} // closed by Close
+	workers sync.WaitGroup
 
 	mu       sync.Mutex
 	progress map[raft.ServerID]progress
+	closed   bool // no worker begins any more
 }
 
 // progress is what a follower acknowledged last.
@@ -65,7 +65,7 @@ func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest)) *transpor
 		stop:     make(chan struct{}),
 		progress: map[raft.ServerID]progress{},
 	}
-	t.forwarder.Go(func() { t.forward(voteAsked) })
+	t.workers.Go(func() { t.forward(voteAsked) })
 	return t
 }
 
@@ -149,11 +149,28 @@ func (t *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *
 	return t.NetworkTransport.InstallSnapshot(id, t.where(id, to), q, r, data)
 }
 
-// TimeoutNow lets a follower stand for election at once.
+// TimeoutNow lets a follower stand for election at once. Raft takes no proposals until it returns, which is after an
+// election timeout at most: a process that is paused answers nothing.
 func (t *transport) TimeoutNow(id raft.ServerID, to raft.ServerAddress, q *raft.TimeoutNowRequest,
 	r *raft.TimeoutNowResponse,
 ) error {
-	return t.NetworkTransport.TimeoutNow(id, t.where(id, to), q, r)
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return raft.ErrTransportShutdown
+	}
+	answer, late := make(chan error, 1), &raft.TimeoutNowResponse{}
+	t.workers.Go(func() { answer <- t.NetworkTransport.TimeoutNow(id, t.where(id, to), q, late) })
+	t.mu.Unlock()
+	limit := time.NewTimer(t.config.ElectionTimeout)
+	defer limit.Stop()
+	select {
+	case err := <-answer:
+		*r = *late
+		return err
+	case <-limit.C:
+		return fmt.Errorf("tell server %s to stand for election: %w within %v", id, ErrSilent, t.config.ElectionTimeout)
+	}
 }
 
 // where gives the address at which gossip sees a server, else the one that raft knows, behind the server's id: raft keeps
@@ -190,10 +207,15 @@ func (t *transport) keep(servers []raft.Server) {
 
 // Close stops listening and closes every connection, accepted or dialled.
 func (t *transport) Close() error {
-	t.closing.Do(func() { close(t.stop) })
-	t.forwarder.Wait()
+	t.mu.Lock()
+	if !t.closed {
+		close(t.stop)
+	}
+	t.closed = true
+	t.mu.Unlock()
 	err := t.NetworkTransport.Close()
 	t.CloseStreams()
+	t.workers.Wait()
 	return err
 }
 
