@@ -20,6 +20,10 @@ import (
 // copies back itself.
 const stable = 3 * time.Second
 
+// restless is for how long they may keep changing before there is a sweep all the same: an executor that comes and goes
+// must not leave everybody else's data with too few copies.
+const restless = 30 * time.Second
+
 // Duty is the duty.
 type Duty struct {
 	conns driver.Connections
@@ -77,6 +81,7 @@ type turn struct {
 	epoch   id.Epoch
 	places  []place   // with an open session, as of since
 	since   time.Time // when they became what they are
+	swaying time.Time // when they began to change, zero when they are taken for settled
 	open    map[id.Store]bool
 	sweep   *sweep // that goes on, nil: there is none
 	found   []id.Block
@@ -99,9 +104,15 @@ func (t *turn) take(_ context.Context, v fsm.View) (time.Duration, error) {
 	if places := t.look(v); !slices.Equal(places, t.places) {
 		t.places, t.since = places, now
 		t.sweep, t.found, t.moved = nil, nil, -1
+		if t.swaying.IsZero() {
+			t.swaying = now
+		}
 	}
-	if left := stable - now.Sub(t.since); left > 0 {
-		return left, nil
+	if !t.swaying.IsZero() {
+		if left := min(stable-now.Sub(t.since), restless-now.Sub(t.swaying)); left > 0 {
+			return left, nil
+		}
+		t.swaying = time.Time{}
 	}
 	if t.sweep == nil && len(t.found) == 0 && t.copies.len() == 0 {
 		if again, due := t.due(v, now); !due {

@@ -262,6 +262,25 @@ func TestExecutorThatComesBackBringsItsCopies(t *testing.T) {
 }
 
 // An inventory that comes long after its session changes nothing about sessions, and is seen all the same.
+// An executor that comes and goes does not keep everybody else's data at too few copies.
+func TestFlappingExecutorDoesNotHoldRepairUp(t *testing.T) {
+	start(t, 4, 2, func(s *stage) {
+		block := s.add(s.executors[0], s.executors[1])
+		flapping := s.executors[3]
+		s.leave(s.executors[1])
+		began := time.Now()
+		for s.held(block) < 2 {
+			if time.Since(began) > time.Minute {
+				t.Fatal("the block has too few copies still")
+			}
+			s.obey[flapping] = false
+			flapping.Connect()
+			s.obey[flapping] = true
+			s.work(2 * time.Second)
+		}
+	})
+}
+
 func TestLateInventoryIsActedOn(t *testing.T) {
 	start(t, 3, 2, func(s *stage) {
 		a, b := s.executors[0], s.executors[1]
