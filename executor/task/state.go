@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/dataset"
@@ -15,6 +16,8 @@ import (
 const (
 	// pieceStorers bounds the pieces of one partition's checkpoint that are being stored at a time.
 	pieceStorers = 4
+	// pieceTime bounds the storing of one piece: the task has a slot meanwhile, which other applications wait for.
+	pieceTime = 10 * time.Second
 	// maxPiece bounds a piece in bytes: it is kept as blocks are, and that is the most that a block may have.
 	maxPiece = 12 << 20
 )
@@ -164,10 +167,16 @@ func (r *Runner) advance(t *task, d dataset.Stateful, part int) error {
 		return nil
 	}
 	d.Collect(t, part, 0) // a limit of 0 advances and makes no rows
-	if t.failed == nil && !r.states.Has(t.launch.App.ID, makes) && t.ctx.Err() == nil {
+	switch {
+	case t.failed != nil || t.ctx.Err() != nil || r.states.Has(t.launch.App.ID, makes):
+		return nil
+	case t.uses == nil:
 		return mismatch("dataset %v left no state of partition %d", d.ID(), part)
 	}
-	return nil
+	return &job.TaskError{
+		Fault: job.StateFault, Stream: makes.Stream, Part: part,
+		Text: fmt.Sprintf("state of dataset %v, partition %d, was given up while it was made", d.ID(), part),
+	}
 }
 
 // checkpointer gives what runs a launch of CheckpointTasks.
@@ -184,6 +193,9 @@ func (r *Runner) checkpointer(l *job.Launch) (partition, error) {
 		return r.checkpoint(t, numbers[res.Part], res)
 	}, nil
 }
+
+// errSlowStores says that a piece is not on enough stores yet.
+var errSlowStores = fmt.Errorf("a piece of a checkpoint was not stored within %v", pieceTime)
 
 // checkpoint stores a partition's chunks as pieces, a few at a time.
 func (r *Runner) checkpoint(t *task, number uint64, res *job.TaskResult) (err error) {
@@ -218,6 +230,8 @@ func (r *Runner) checkpoint(t *task, number uint64, res *job.TaskResult) (err er
 		}
 		storing.Go(func() {
 			defer func() { <-room }()
+			ctx, cancel := context.WithTimeoutCause(ctx, pieceTime, errSlowStores)
+			defer cancel()
 			stores, err := r.store(ctx, d, l.App.Factor)
 			if err != nil {
 				stop(err)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/executortest"
@@ -22,7 +24,8 @@ import (
 type states struct {
 	mu    sync.Mutex
 	held  map[job.Held]*executortest.Table
-	reads int // that were not released
+	reads int  // that were not released
+	gone  bool // what is made is given up at once
 }
 
 func (s *states) Advance(
@@ -49,7 +52,9 @@ func (s *states) Advance(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[base] = table
-	s.held[job.Held{Stream: base.Stream, Part: base.Part, Version: makes}] = next
+	if !s.gone {
+		s.held[job.Held{Stream: base.Stream, Part: base.Part, Version: makes}] = next
+	}
 	s.reads++
 	return table, d, func() {
 		s.mu.Lock()
@@ -98,9 +103,14 @@ type pieces struct {
 	mu     sync.Mutex
 	stored map[id.Block]job.BlockData
 	err    error
+	hang   bool // until the end of ctx
 }
 
-func (p *pieces) put(_ context.Context, d job.BlockData, factor int) ([]id.Store, error) {
+func (p *pieces) put(ctx context.Context, d job.BlockData, factor int) ([]id.Store, error) {
+	if p.hang {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
@@ -302,6 +312,38 @@ func TestCheckpointThatCannotBeStoredIsNobodysTry(t *testing.T) {
 	l = b.checkpoint(true, 5)
 	if r := b.run(t, l)[0]; fault(r) != job.MismatchFault {
 		t.Errorf("checkpoint without a number for each partition ended with %v", r.Err)
+	}
+}
+
+// A store that does not take pieces must not keep the slots that other applications wait for.
+func TestCheckpointThatHangsGivesItsSlotBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := totals(t)
+		b.run(t, b.reading(job.Version{Time: zeroTime}))
+		b.pieces.hang = true
+		began := time.Now()
+		for _, r := range b.run(t, b.checkpoint(true, 3, 4)) {
+			if fault(r) != job.LostFault || !strings.Contains(r.Err.Text, "not stored within") {
+				t.Errorf("ended with %v", r.Err)
+			}
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("the checkpoint was given up after %v", took)
+		}
+	})
+}
+
+// A table that others gave up while a task made more of it is no fault of the program.
+func TestStateThatIsGivenUpMeanwhileIsMadeAgain(t *testing.T) { // rule 8
+	b := totals(t)
+	root, _, _ := b.graph.Dataset(1, one, sources(3))
+	l := b.reading(job.Version{Time: zeroTime})
+	l.Kind, l.Output, l.Root, l.Dataset = job.StateTasks, -1, dataset.ID{Stream: 1, Time: one}, root.ID()
+	b.states.gone = true
+	for _, r := range b.run(t, l) {
+		if fault(r) != job.StateFault || r.Err.Stream != 1 || r.Err.Part != r.Part {
+			t.Errorf("ended with %v", r.Err)
+		}
 	}
 }
 
