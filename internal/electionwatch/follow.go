@@ -7,6 +7,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/raftstream/raftstream/internal/id"
 )
 
 // Dial opens a connection to an address.
@@ -73,6 +75,10 @@ func (w *Watch) follow(ctx context.Context, p *peer) {
 
 // connected takes note of who answered, and of what that says about the process that was connected last.
 func (w *Watch) connected(ctx context.Context, p *peer, last *met, h Hello) {
+	if w.Dead(id.Store(p.node), h.Generation) {
+		w.log.Warn("election watch: a process that was taken for dead answers: something refuses connections in its place; "+
+			"where that goes on, the watch must be off", "peer", p.node)
+	}
 	if last == nil || last.hello.Nonce == h.Nonce {
 		w.know(p, Alive, h.Generation)
 		return

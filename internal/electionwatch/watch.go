@@ -223,11 +223,15 @@ func (w *Watch) Changed() <-chan struct{} {
 	return w.changed
 }
 
-// know sets what is known of a peer: verdict v, and that generations below over are over.
+// know sets what is known of a peer: verdict v, and that generations below over are over, and no others; 0: of those
+// nothing new is known.
 func (w *Watch) know(p *peer, v Verdict, over uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p.verdict, p.over = v, max(p.over, over)
+	p.verdict = v
+	if over > 0 {
+		p.over = over
+	}
 	close(w.changed)
 	w.changed = make(chan struct{})
 }

@@ -462,3 +462,22 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		t.Error("an empty node id is taken")
 	}
 }
+
+// Something else may have refused in the node's place, for a while. The process that lives on must get a session again.
+func TestWrongVerdictEndsWhenTheProcessAnswersAgain(t *testing.T) {
+	n := newFake(t, "a")
+	w := watch(t, n.peer("a"))
+	w.until(t, "a", Alive)
+	rpc, gossip := n.rpc.Addr().String(), n.gossip.Addr().String()
+	n.die()
+	w.told(t, "a")
+	w.until(t, "a", Dead)
+	n.rpc, n.gossip = listen(t, rpc), listen(t, gossip)
+	n.work.Go(func() { n.serve(n.rpc) })
+	w.until(t, "a", Alive)
+	if w.Dead("a", 1) || !w.Dead("a", 0) {
+		t.Errorf("the process that answers is said to be dead: %t, the one before: %t", w.Dead("a", 1), w.Dead("a", 0))
+	}
+	n.die()
+	w.told(t, "a")
+}
