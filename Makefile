@@ -6,6 +6,7 @@ FUZZTIME  ?= 10s
 BENCH     ?= .
 DEMOFLAGS ?=
 BENCHFLAGS ?=
+SOAK      ?= 50
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -14,7 +15,7 @@ LDFLAGS := -s -w -X github.com/raftstream/raftstream/cli.version=$(VERSION) -X g
 # Tools are pinned in a module of their own, so that the main module's graph stays that of the product.
 TOOL := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build demo test race lint bench microbench fuzz generate generate-check clean check
+.PHONY: build demo test race soak lint bench microbench fuzz generate generate-check clean check
 
 build: ## bin/raftstream, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/raftstream ./cmd/node
@@ -23,10 +24,14 @@ demo: build ## three nodes, word count, the leader killed, the verdict
 	./bin/raftstream demo $(DEMOFLAGS)
 
 test: ## all tests
-	$(GO) test -shuffle=on $(PKGS)
+	$(GO) test -shuffle=on -timeout 20m $(PKGS)
 
 race: ## all tests with the race detector
-	$(GO) test -race -shuffle=on $(PKGS)
+	$(GO) test -race -shuffle=on -timeout 30m $(PKGS)
+
+soak: ## SOAK clusters under random faults, one after the other, about 35 s each; files of failed ones stay in tmp/soak
+	@mkdir -p tmp/soak
+	$(GO) test ./test/cluster -run TestRunningTotalsAreExactWhateverNodeFails -count $(SOAK) -timeout 0 -keep $(CURDIR)/tmp/soak
 
 lint: generate-check ## format, vet, staticcheck, generated code
 	@out=$$($(TOOL) gofumpt -l .); if [ -n "$$out" ]; then echo "not formatted, run gofumpt -w:"; echo "$$out"; exit 1; fi

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/raftstream/raftstream/chaos"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/raftnode"
@@ -79,7 +80,7 @@ func (m *member) ask(callers int) (float64, error) {
 
 // startRaft starts the processes and waits until one leads; stop ends them.
 func startRaft(ctx context.Context, dir string, count int) (leader *member, stop func(), err error) {
-	ports, err := freePorts(count)
+	ports, err := chaos.FreePorts(count)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -37,7 +36,7 @@ func startNodes(binary, dir string, count int, flags ...string) (*nodes, error) 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(3 * count)
+	ports, err := chaos.FreePorts(3 * count)
 	if err != nil {
 		return nil, err
 	}
@@ -171,22 +170,4 @@ func poll(ctx context.Context, what string, ask func() (bool, error)) error {
 		case <-tick.C:
 		}
 	}
-}
-
-// freePorts finds ports that are free on loopback now, for TCP and UDP.
-func freePorts(count int) ([]int, error) {
-	var ports []int
-	for len(ports) < count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer l.Close() // held until all are found, so that they differ
-		port := l.Addr().(*net.TCPAddr).Port
-		if u, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			defer u.Close()
-			ports = append(ports, port)
-		}
-	}
-	return ports, nil
 }

@@ -1,5 +1,5 @@
-// Package chaos owns fault injectors behind small interfaces, and seeded schedules of faults. It promises that a fault
-// that it reports as injected took effect; it must not know the engine.
+// Package chaos owns fault injectors behind small interfaces, seeded schedules of faults, and the ports of what comes back
+// after a fault. It promises that a fault that it reports as injected took effect; it must not know the engine.
 package chaos
 
 import (

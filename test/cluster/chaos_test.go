@@ -14,6 +14,7 @@ func TestSumsAreExactWhateverNodeFails(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 3))
 	lines := text(t, lineCount)
 	c := newCluster(t, 3)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -59,7 +58,22 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build the node:", err)
 		return 1
 	}
+	if err := limitParallel(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// limitParallel lets two clusters run at a time where nothing else is asked for: most of their time is waiting.
+func limitParallel() (err error) {
+	const name = "test.parallel"
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == name })
+	if !asked {
+		err = flag.Set(name, "2")
+	}
+	return err
 }
 
 // node is one node of a cluster: its place stays the same over restarts.
@@ -135,21 +149,12 @@ func directory(t *testing.T) string {
 	return dir
 }
 
-// freePorts finds ports that are free on loopback for TCP now.
+// freePorts finds ports that are free on loopback now.
 func freePorts(t *testing.T, count int) []int {
 	t.Helper()
-	var ports []int
-	var held []net.Listener
-	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, l)
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	for _, l := range held {
-		l.Close()
+	ports, err := chaos.FreePorts(count)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return ports
 }

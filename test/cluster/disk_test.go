@@ -13,6 +13,7 @@ func TestNodeEndsWhenItsLogCannotBeWritten(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes; left out by -short")
 	}
+	t.Parallel()
 	const limit = 256 << 10
 	lines := text(t, 60_000)
 	c := newCluster(t, 4, func(n *node) {

@@ -40,6 +40,7 @@ func TestSumsAreExactWhenTheLeaderIsKilledFiveTimes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 1))
 	lines := text(t, lineCount)
 	c := newCluster(t, 3)
@@ -176,6 +177,7 @@ func TestApplicationGoesOnWhenAllNodesWereKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	lines := text(t, lineCount)
 	c := newCluster(t, 3)
 	prefix := c.startWordCount("wc")

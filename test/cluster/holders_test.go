@@ -12,6 +12,7 @@ func TestApplicationGoesOnWhenAllHoldersOfBlocksComeBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 3))
 	lines := text(t, lineCount)
 	c := newCluster(t, 3)

@@ -55,6 +55,7 @@ func TestExecutorsThatJoinCanTakeOverEverything(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	const apps = 4 // so that each of two executors has two receivers
 	lines := text(t, 20_000)
 	c := newCluster(t, 5, apart)
@@ -114,6 +115,7 @@ func TestTwoOfFiveNodesMayDieAtOnce(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	lines := text(t, 50_000)
 	c := newCluster(t, 5)
 	await(t, 30*time.Second, "all nodes to be ready", c.allReady)
@@ -152,6 +154,7 @@ func TestReplacementAtAnotherAddressTakesTheDeadNodesPlace(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	lines := text(t, 50_000)
 	c := newCluster(t, 3)
 	await(t, 30*time.Second, "all nodes to be ready", c.allReady)

@@ -13,6 +13,7 @@ func TestIngestGoesOnWhileTheReceiversHostIsPaused(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes; left out by -short")
 	}
+	t.Parallel()
 	lines := text(t, 30_000)
 	c := newCluster(t, 3)
 	prefix := c.startWordCount("wc")
@@ -48,6 +49,7 @@ func TestNodeWithAnEmptyDirectoryTakesThePlaceOfTheLostOne(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes; left out by -short")
 	}
+	t.Parallel()
 	c := newCluster(t, 3)
 	lines := text(t, 20_000)
 	prefix := c.startWordCount("wc")

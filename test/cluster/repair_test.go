@@ -15,6 +15,7 @@ func TestTotalsAreExactWhenTwoOfThreeAreAwayForTenSeconds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 34))
 	lines := text(t, lineCount)
 	c := newCluster(t, 3)
@@ -53,6 +54,7 @@ func TestASecondNodeCanDieAfterAWipedOneWasRepaired(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 35))
 	lines := text(t, lineCount)
 	c := newCluster(t, 3)

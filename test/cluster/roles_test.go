@@ -18,6 +18,7 @@ func TestDriversAndExecutorsAreNodesOfTheirOwn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes; left out by -short")
 	}
+	t.Parallel()
 	lines := text(t, 20_000)
 	c := newCluster(t, 5, apart)
 	prefix := c.startWordCount("wc")

@@ -48,6 +48,7 @@ func TestRunningTotalsAreExactWhateverNodeFails(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 36))
 	s := drawShape(random)
 	t.Logf("%+v", s)

@@ -69,6 +69,7 @@ func TestSocketLosesNothingWhenTheLeaderIsKilledElsewhere(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
+	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 33))
 	lines := text(t, lineCount)
 	c := newCluster(t, 3)

@@ -114,6 +114,7 @@ func TestTotalsAreExactWhoeverIsKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for minutes; left out by -short")
 	}
+	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 31))
 	lines := text(t, stateLines)
 	c := newCluster(t, 3)
@@ -142,6 +143,7 @@ func TestFilesAreCountedOnceWhoeverIsKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for minutes; left out by -short")
 	}
+	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 32))
 	lines := text(t, stateLines)
 	c := newCluster(t, 3)

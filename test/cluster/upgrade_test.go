@@ -14,6 +14,7 @@ func TestUpgradeNodeByNodeLosesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes; left out by -short")
 	}
+	t.Parallel()
 	upgraded := filepath.Join(t.TempDir(), "upgraded")
 	build := exec.Command("go", "build", "-ldflags", "-X github.com/raftstream/raftstream/cli.version=upgraded",
 		"-o", upgraded, "github.com/raftstream/raftstream/cmd/node")
