@@ -158,10 +158,12 @@ func mayRemove(all []Member, i int, force bool) string {
 	switch m := all[i]; {
 	case m.Raft == RaftLeader:
 		return "it leads, and the leader cannot remove itself: hand leadership over first (members transfer)"
-	case force || m.Raft != RaftFollower:
+	case force:
 		return ""
 	case m.Status != Dead:
 		return "it is alive, or died just now, and would join again: stop its process and wait until it is shown as dead, or use force"
+	case m.Learner:
+		return "" // it counts for no majority
 	}
 	voters, alive := 0, 0
 	for j, o := range all {

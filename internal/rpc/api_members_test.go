@@ -39,7 +39,9 @@ func cluster(followers map[string]MemberStatus) []Member {
 }
 
 func TestMembersAreRemovedWhereThatIsSafe(t *testing.T) {
-	learner := Member{Name: "nl", ID: "l", Status: Alive, Raft: RaftNone, Learner: true}
+	learner := func(s MemberStatus) []Member {
+		return append(cluster(nil), Member{Name: "nl", ID: "l", Status: s, Raft: RaftNone, Learner: true})
+	}
 	for name, test := range map[string]struct {
 		members []Member
 		id      string
@@ -47,21 +49,23 @@ func TestMembersAreRemovedWhereThatIsSafe(t *testing.T) {
 		refused string // why, "" if it is not
 		removed bool
 	}{
-		"dead one of three":          {cluster(map[string]MemberStatus{"b": Alive, "c": Dead}), "c", false, "", true},
-		"dead one of two":            {cluster(map[string]MemberStatus{"b": Dead}), "b", false, "", true},
-		"dead one of five":           {cluster(map[string]MemberStatus{"b": Alive, "c": Dead, "d": Dead, "e": Alive}), "c", false, "", true},
-		"alive":                      {cluster(map[string]MemberStatus{"b": Alive, "c": Alive}), "c", false, "would join again", false},
-		"alive, by force":            {cluster(map[string]MemberStatus{"b": Alive, "c": Alive}), "c", true, "", true},
-		"suspect":                    {cluster(map[string]MemberStatus{"b": Alive, "c": Suspect}), "c", false, "would join again", false},
-		"the leader":                 {cluster(map[string]MemberStatus{"b": Alive, "c": Alive}), "a", false, "members transfer", false},
-		"the leader, by force":       {cluster(map[string]MemberStatus{"b": Alive, "c": Alive}), "a", true, "members transfer", false},
-		"without a majority left":    {cluster(map[string]MemberStatus{"b": Dead, "c": Dead, "d": Dead}), "b", false, "1 are alive", false},
-		"the same by force":          {cluster(map[string]MemberStatus{"b": Dead, "c": Dead, "d": Dead}), "b", true, "", true},
-		"one that catches up":        {append(cluster(nil), learner), "l", false, "", true},
-		"an executor":                {cluster(nil), "x", false, "", false},
-		"one that is not there":      {cluster(nil), "y", false, "", false},
-		"half alive is no majority":  {cluster(map[string]MemberStatus{"b": Dead, "c": Dead}), "b", false, "of the 2 drivers", false},
-		"a majority of five is left": {cluster(map[string]MemberStatus{"b": Alive, "c": Alive, "d": Dead, "e": Dead}), "d", false, "", true},
+		"dead one of three":           {cluster(map[string]MemberStatus{"b": Alive, "c": Dead}), "c", false, "", true},
+		"dead one of two":             {cluster(map[string]MemberStatus{"b": Dead}), "b", false, "", true},
+		"dead one of five":            {cluster(map[string]MemberStatus{"b": Alive, "c": Dead, "d": Dead, "e": Alive}), "c", false, "", true},
+		"alive":                       {cluster(map[string]MemberStatus{"b": Alive, "c": Alive}), "c", false, "would join again", false},
+		"alive, by force":             {cluster(map[string]MemberStatus{"b": Alive, "c": Alive}), "c", true, "", true},
+		"suspect":                     {cluster(map[string]MemberStatus{"b": Alive, "c": Suspect}), "c", false, "would join again", false},
+		"the leader":                  {cluster(map[string]MemberStatus{"b": Alive, "c": Alive}), "a", false, "members transfer", false},
+		"the leader, by force":        {cluster(map[string]MemberStatus{"b": Alive, "c": Alive}), "a", true, "members transfer", false},
+		"without a majority left":     {cluster(map[string]MemberStatus{"b": Dead, "c": Dead, "d": Dead}), "b", false, "1 are alive", false},
+		"that by force":               {cluster(map[string]MemberStatus{"b": Dead, "c": Dead, "d": Dead}), "b", true, "", true},
+		"one that catches up":         {learner(Alive), "l", false, "would join again", false},
+		"the same by force":           {learner(Alive), "l", true, "", true},
+		"one that caught up and died": {learner(Dead), "l", false, "", true},
+		"an executor":                 {cluster(nil), "x", false, "", false},
+		"one that is not there":       {cluster(nil), "y", false, "", false},
+		"half alive is no majority":   {cluster(map[string]MemberStatus{"b": Dead, "c": Dead}), "b", false, "of the 2 drivers", false},
+		"a majority of five is left":  {cluster(map[string]MemberStatus{"b": Alive, "c": Alive, "d": Dead, "e": Dead}), "d", false, "", true},
 	} {
 		n := newAPI(t)
 		n.members = test.members
