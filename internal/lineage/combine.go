@@ -176,14 +176,18 @@ func (s *combineShuffle[K, C]) mergeRows(tab *table.Table[K, C], r dataset.Rows)
 	if !ok {
 		return fmt.Errorf("a %T, expected a %T", r, b)
 	}
+	val := new(C) // owning takes an address: one for the whole loop
 	for i := range b.keys {
+		*val = b.vals[i]
+		if !s.value.Fixed {
+			// What comes of it may be changed, by merging and by the user, and the bucket is read again when this task is
+			// tried again. Merging may keep its second argument, too.
+			s.value.Own(val)
+		}
 		if v, ok := tab.Row(s.key.Hash(&b.keys[i]), b.keys[i]); ok {
-			*v = s.merge(*v, b.vals[i])
+			*v = s.merge(*v, *val)
 		} else {
-			*v = b.vals[i]
-			if !s.value.Fixed {
-				s.value.Own(v) // merging may change it, and the bucket is read again when this task is tried again
-			}
+			*v = *val
 		}
 	}
 	return nil

@@ -295,6 +295,39 @@ func TestGroupsKeepTheOrderOfTheInput(t *testing.T) {
 	}
 }
 
+// Rule 6: what combining may change, and what is handed to the user, is not what a second try reads.
+func TestBucketsStayAsTheyAreWhateverIsDoneToWhatWasReadOfThem(t *testing.T) {
+	longest := lineage.Combiner[int, []int]{
+		Create: func(v int) []int { return []int{v} },
+		Value:  func(s []int, v int) []int { return append(s, v) },
+		Merge: func(a, b []int) []int { // one of them, changed
+			if len(a) < len(b) {
+				a = b
+			}
+			a[0] += 100
+			return a
+		},
+	}
+	for _, encode := range []bool{false, true} {
+		e := lineagetest.Engine{Encode: encode}
+		s := scope()
+		n := given(t, &e, s, []pair[string, int]{{"a", 1}}, []pair[string, int]{{"a", 2}, {"a", 3}}, []pair[string, int]{{"a", 4}})
+		c := lineage.CombineByKey(s, n, keyed[string, int, []int](t), longest, 1)
+		for range 2 {
+			expect(t, all(t, &e, c), [][]pair[string, []int]{{{"a", []int{202, 3}}}})
+		}
+
+		e = lineagetest.Engine{Encode: encode}
+		m := given(t, &e, s, []pair[string, []byte]{{"a", []byte("x")}}, []pair[string, []byte]{{"a", []byte("y")}})
+		g := lineage.CombineByKey(s, m, keyed[string, []byte, [][]byte](t), lineage.GroupValues[[]byte](), 1)
+		for range 2 {
+			got := all(t, &e, g)
+			expect(t, got, [][]pair[string, [][]byte]{{{"a", [][]byte{[]byte("x"), []byte("y")}}}})
+			got[0][0].V[1][0] = '!'
+		}
+	}
+}
+
 func TestRecordsSpreadByKeyAreNotShuffledAgain(t *testing.T) {
 	var e lineagetest.Engine
 	s := scope()
