@@ -29,7 +29,7 @@ func batchCompletedRow() row {
 			return &ledgerpb.BatchCompleted{
 				App: uint64(c.App), Time: int64(c.Time), Office: uint64(c.Office), Attempt: uint64(c.Attempt),
 				StartedMs: c.StartedMS, EndedMs: c.EndedMS, Tries: int64(c.Tries), Lost: c.Lost, NowMs: c.NowMS,
-				LostBlocks: blockIDsToPB(c.LostBlocks),
+				LostBlocks: blockRunsToPB(c.LostBlocks),
 			}
 		},
 		func(m *ledgerpb.BatchCompleted) *BatchCompleted {
@@ -37,7 +37,7 @@ func batchCompletedRow() row {
 				App: id.App(m.GetApp()), Time: id.Time(m.GetTime()), Office: id.Office(m.GetOffice()),
 				Attempt: id.Attempt(m.GetAttempt()), StartedMS: m.GetStartedMs(), EndedMS: m.GetEndedMs(),
 				Tries: int(m.GetTries()), Lost: m.GetLost(), NowMS: m.GetNowMs(),
-				LostBlocks: blockIDsFromPB(m.GetLostBlocks()),
+				LostBlocks: blockRunsFromPB(m.GetLostBlocks()),
 			}
 		},
 		applyBatchCompleted)

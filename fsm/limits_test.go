@@ -3,9 +3,11 @@ package fsm
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/raftstream/raftstream/blocktracker"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -112,6 +114,22 @@ func TestCheckpointOfMostPartitionsIsOneCommand(t *testing.T) {
 	data, err := Encode(1, c)
 	if err != nil || len(data) > 1<<20 {
 		t.Fatalf("%d bytes, %v", len(data), err)
+	}
+}
+
+// Rules 8 and 10: a batch that gives up half of what the ledger may hold can say so. If it could not, it would never end.
+func TestCompletionNamesHalfAMillionLostBlocks(t *testing.T) {
+	c := &BatchCompleted{App: 4, Time: 11_000, Office: 7, Attempt: 8, Lost: 9}
+	for n := range uint64(blocktracker.MaxBlocks / 2) {
+		c.LostBlocks = append(c.LostBlocks, id.Block{App: 4, Stream: id.Stream(n / 100_000), Instance: 1 << 40, Number: 3 * (n + 1)})
+	}
+	data, err := Encode(1, c)
+	if err != nil || len(data) > 1<<20 {
+		t.Fatalf("%d bytes, %v", len(data), err)
+	}
+	got, err := decodeEntry(data)
+	if err != nil || !slices.Equal(got[0].command.(*BatchCompleted).LostBlocks, c.LostBlocks) {
+		t.Fatalf("came back as others, %v", err)
 	}
 }
 

@@ -59,6 +59,33 @@ func storesFromPB(stores []string) []id.Store {
 	return out
 }
 
+// blockRunsToPB is blockIDsToPB for lists that may be too long for a command otherwise. Their order is kept.
+func blockRunsToPB(blocks []id.Block) (out []*ledgerpb.BlockRun) {
+	var run *ledgerpb.BlockRun
+	var prev id.Block
+	for _, b := range blocks {
+		if run == nil || b.App != prev.App || b.Stream != prev.Stream || b.Instance != prev.Instance {
+			run = &ledgerpb.BlockRun{App: uint64(b.App), Stream: int32(b.Stream), Instance: uint64(b.Instance)}
+			out = append(out, run)
+			prev = id.Block{App: b.App, Stream: b.Stream, Instance: b.Instance}
+		}
+		run.Steps = append(run.Steps, int64(b.Number-prev.Number))
+		prev = b
+	}
+	return out
+}
+
+func blockRunsFromPB(runs []*ledgerpb.BlockRun) (out []id.Block) {
+	for _, run := range runs {
+		b := id.Block{App: id.App(run.GetApp()), Stream: id.Stream(run.GetStream()), Instance: id.Instance(run.GetInstance())}
+		for _, step := range run.GetSteps() {
+			b.Number += uint64(step)
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
 func rangesToPB(ranges []connector.Range) []*ledgerpb.Range {
 	out := make([]*ledgerpb.Range, 0, len(ranges))
 	for _, r := range ranges {

@@ -1854,7 +1854,7 @@ type BatchCompleted struct {
 	Tries         int64                  `protobuf:"varint,7,opt,name=tries,proto3" json:"tries,omitempty"`
 	Lost          int64                  `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
 	NowMs         int64                  `protobuf:"varint,9,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
-	LostBlocks    []*BlockID             `protobuf:"bytes,10,rep,name=lost_blocks,json=lostBlocks,proto3" json:"lost_blocks,omitempty"`
+	LostBlocks    []*BlockRun            `protobuf:"bytes,10,rep,name=lost_blocks,json=lostBlocks,proto3" json:"lost_blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1952,9 +1952,78 @@ func (x *BatchCompleted) GetNowMs() int64 {
 	return 0
 }
 
-func (x *BatchCompleted) GetLostBlocks() []*BlockID {
+func (x *BatchCompleted) GetLostBlocks() []*BlockRun {
 	if x != nil {
 		return x.LostBlocks
+	}
+	return nil
+}
+
+// BlockRun is blocks of one instance. Steps are the first number, and from each number to the next.
+type BlockRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           uint64                 `protobuf:"varint,1,opt,name=app,proto3" json:"app,omitempty"`
+	Stream        int32                  `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Instance      uint64                 `protobuf:"varint,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	Steps         []int64                `protobuf:"zigzag64,4,rep,packed,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockRun) Reset() {
+	*x = BlockRun{}
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockRun) ProtoMessage() {}
+
+func (x *BlockRun) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockRun.ProtoReflect.Descriptor instead.
+func (*BlockRun) Descriptor() ([]byte, []int) {
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *BlockRun) GetApp() uint64 {
+	if x != nil {
+		return x.App
+	}
+	return 0
+}
+
+func (x *BlockRun) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *BlockRun) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *BlockRun) GetSteps() []int64 {
+	if x != nil {
+		return x.Steps
 	}
 	return nil
 }
@@ -1976,7 +2045,7 @@ type BatchFailed struct {
 
 func (x *BatchFailed) Reset() {
 	*x = BatchFailed{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[26]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2057,7 @@ func (x *BatchFailed) String() string {
 func (*BatchFailed) ProtoMessage() {}
 
 func (x *BatchFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[26]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2070,7 @@ func (x *BatchFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchFailed.ProtoReflect.Descriptor instead.
 func (*BatchFailed) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{26}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BatchFailed) GetApp() uint64 {
@@ -2077,7 +2146,7 @@ type BatchesCleaned struct {
 
 func (x *BatchesCleaned) Reset() {
 	*x = BatchesCleaned{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[27]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2158,7 @@ func (x *BatchesCleaned) String() string {
 func (*BatchesCleaned) ProtoMessage() {}
 
 func (x *BatchesCleaned) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[27]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2171,7 @@ func (x *BatchesCleaned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchesCleaned.ProtoReflect.Descriptor instead.
 func (*BatchesCleaned) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{27}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *BatchesCleaned) GetApp() uint64 {
@@ -2136,7 +2205,7 @@ type StateCheckpointed struct {
 
 func (x *StateCheckpointed) Reset() {
 	*x = StateCheckpointed{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[28]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2217,7 @@ func (x *StateCheckpointed) String() string {
 func (*StateCheckpointed) ProtoMessage() {}
 
 func (x *StateCheckpointed) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[28]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2230,7 @@ func (x *StateCheckpointed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateCheckpointed.ProtoReflect.Descriptor instead.
 func (*StateCheckpointed) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{28}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StateCheckpointed) GetApp() uint64 {
@@ -2242,7 +2311,7 @@ type CheckpointPiece struct {
 
 func (x *CheckpointPiece) Reset() {
 	*x = CheckpointPiece{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[29]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2323,7 @@ func (x *CheckpointPiece) String() string {
 func (*CheckpointPiece) ProtoMessage() {}
 
 func (x *CheckpointPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[29]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2336,7 @@ func (x *CheckpointPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointPiece.ProtoReflect.Descriptor instead.
 func (*CheckpointPiece) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{29}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CheckpointPiece) GetId() *BlockID {
@@ -2329,7 +2398,7 @@ type BlocksCopied struct {
 
 func (x *BlocksCopied) Reset() {
 	*x = BlocksCopied{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[30]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2410,7 @@ func (x *BlocksCopied) String() string {
 func (*BlocksCopied) ProtoMessage() {}
 
 func (x *BlocksCopied) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[30]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2423,7 @@ func (x *BlocksCopied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksCopied.ProtoReflect.Descriptor instead.
 func (*BlocksCopied) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{30}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BlocksCopied) GetSession() uint64 {
@@ -2382,7 +2451,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[31]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2394,7 +2463,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[31]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2407,7 +2476,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{31}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SnapshotHeader) GetIndex() uint64 {
@@ -2440,7 +2509,7 @@ type MetaRecord struct {
 
 func (x *MetaRecord) Reset() {
 	*x = MetaRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[32]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2521,7 @@ func (x *MetaRecord) String() string {
 func (*MetaRecord) ProtoMessage() {}
 
 func (x *MetaRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[32]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2465,7 +2534,7 @@ func (x *MetaRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetaRecord.ProtoReflect.Descriptor instead.
 func (*MetaRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{32}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MetaRecord) GetIndex() uint64 {
@@ -2536,7 +2605,7 @@ type StoreRecord struct {
 
 func (x *StoreRecord) Reset() {
 	*x = StoreRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[33]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2617,7 @@ func (x *StoreRecord) String() string {
 func (*StoreRecord) ProtoMessage() {}
 
 func (x *StoreRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[33]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2630,7 @@ func (x *StoreRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreRecord.ProtoReflect.Descriptor instead.
 func (*StoreRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{33}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StoreRecord) GetStore() string {
@@ -2608,7 +2677,7 @@ type SessionRecord struct {
 
 func (x *SessionRecord) Reset() {
 	*x = SessionRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[34]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2689,7 @@ func (x *SessionRecord) String() string {
 func (*SessionRecord) ProtoMessage() {}
 
 func (x *SessionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[34]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2702,7 @@ func (x *SessionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRecord.ProtoReflect.Descriptor instead.
 func (*SessionRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{34}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SessionRecord) GetId() uint64 {
@@ -2712,7 +2781,7 @@ type ReceiverRecord struct {
 
 func (x *ReceiverRecord) Reset() {
 	*x = ReceiverRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[35]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2793,7 @@ func (x *ReceiverRecord) String() string {
 func (*ReceiverRecord) ProtoMessage() {}
 
 func (x *ReceiverRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[35]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2806,7 @@ func (x *ReceiverRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverRecord.ProtoReflect.Descriptor instead.
 func (*ReceiverRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{35}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReceiverRecord) GetApp() uint64 {
@@ -2874,7 +2943,7 @@ type AppRecord struct {
 
 func (x *AppRecord) Reset() {
 	*x = AppRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[36]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2886,7 +2955,7 @@ func (x *AppRecord) String() string {
 func (*AppRecord) ProtoMessage() {}
 
 func (x *AppRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[36]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2899,7 +2968,7 @@ func (x *AppRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppRecord.ProtoReflect.Descriptor instead.
 func (*AppRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{36}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AppRecord) GetId() uint64 {
@@ -3220,7 +3289,7 @@ type BatchRecord struct {
 
 func (x *BatchRecord) Reset() {
 	*x = BatchRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[37]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3232,7 +3301,7 @@ func (x *BatchRecord) String() string {
 func (*BatchRecord) ProtoMessage() {}
 
 func (x *BatchRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[37]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3245,7 +3314,7 @@ func (x *BatchRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchRecord.ProtoReflect.Descriptor instead.
 func (*BatchRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{37}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BatchRecord) GetApp() uint64 {
@@ -3371,7 +3440,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[38]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3383,7 +3452,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[38]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3396,7 +3465,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{38}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RequestRecord) GetId() string {
@@ -3435,7 +3504,7 @@ type QueueRecord struct {
 
 func (x *QueueRecord) Reset() {
 	*x = QueueRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[39]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3516,7 @@ func (x *QueueRecord) String() string {
 func (*QueueRecord) ProtoMessage() {}
 
 func (x *QueueRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[39]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3529,7 @@ func (x *QueueRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueRecord.ProtoReflect.Descriptor instead.
 func (*QueueRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{39}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *QueueRecord) GetApp() uint64 {
@@ -3528,7 +3597,7 @@ type InstanceRecord struct {
 
 func (x *InstanceRecord) Reset() {
 	*x = InstanceRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[40]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3540,7 +3609,7 @@ func (x *InstanceRecord) String() string {
 func (*InstanceRecord) ProtoMessage() {}
 
 func (x *InstanceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[40]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3553,7 +3622,7 @@ func (x *InstanceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceRecord.ProtoReflect.Descriptor instead.
 func (*InstanceRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{40}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *InstanceRecord) GetApp() uint64 {
@@ -3624,7 +3693,7 @@ type SpanRecord struct {
 
 func (x *SpanRecord) Reset() {
 	*x = SpanRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[41]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3636,7 +3705,7 @@ func (x *SpanRecord) String() string {
 func (*SpanRecord) ProtoMessage() {}
 
 func (x *SpanRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[41]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3649,7 +3718,7 @@ func (x *SpanRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpanRecord.ProtoReflect.Descriptor instead.
 func (*SpanRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{41}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SpanRecord) GetApp() uint64 {
@@ -3697,7 +3766,7 @@ type BlockRecord struct {
 
 func (x *BlockRecord) Reset() {
 	*x = BlockRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[42]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3709,7 +3778,7 @@ func (x *BlockRecord) String() string {
 func (*BlockRecord) ProtoMessage() {}
 
 func (x *BlockRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[42]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3722,7 +3791,7 @@ func (x *BlockRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRecord.ProtoReflect.Descriptor instead.
 func (*BlockRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{42}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *BlockRecord) GetId() *BlockID {
@@ -3801,7 +3870,7 @@ type PositionRecord struct {
 
 func (x *PositionRecord) Reset() {
 	*x = PositionRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[43]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3813,7 +3882,7 @@ func (x *PositionRecord) String() string {
 func (*PositionRecord) ProtoMessage() {}
 
 func (x *PositionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[43]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3826,7 +3895,7 @@ func (x *PositionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PositionRecord.ProtoReflect.Descriptor instead.
 func (*PositionRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{43}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PositionRecord) GetApp() uint64 {
@@ -3874,7 +3943,7 @@ type NamedRecord struct {
 
 func (x *NamedRecord) Reset() {
 	*x = NamedRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[44]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3886,7 +3955,7 @@ func (x *NamedRecord) String() string {
 func (*NamedRecord) ProtoMessage() {}
 
 func (x *NamedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[44]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3899,7 +3968,7 @@ func (x *NamedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedRecord.ProtoReflect.Descriptor instead.
 func (*NamedRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{44}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *NamedRecord) GetSession() uint64 {
@@ -3928,7 +3997,7 @@ type PlanRecord struct {
 
 func (x *PlanRecord) Reset() {
 	*x = PlanRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[45]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3940,7 +4009,7 @@ func (x *PlanRecord) String() string {
 func (*PlanRecord) ProtoMessage() {}
 
 func (x *PlanRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[45]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3953,7 +4022,7 @@ func (x *PlanRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRecord.ProtoReflect.Descriptor instead.
 func (*PlanRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{45}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PlanRecord) GetApp() uint64 {
@@ -3997,7 +4066,7 @@ type SourceRecord struct {
 
 func (x *SourceRecord) Reset() {
 	*x = SourceRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[46]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4009,7 +4078,7 @@ func (x *SourceRecord) String() string {
 func (*SourceRecord) ProtoMessage() {}
 
 func (x *SourceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[46]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4022,7 +4091,7 @@ func (x *SourceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceRecord.ProtoReflect.Descriptor instead.
 func (*SourceRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{46}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SourceRecord) GetApp() uint64 {
@@ -4077,7 +4146,7 @@ type CheckpointRecord struct {
 
 func (x *CheckpointRecord) Reset() {
 	*x = CheckpointRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[47]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4089,7 +4158,7 @@ func (x *CheckpointRecord) String() string {
 func (*CheckpointRecord) ProtoMessage() {}
 
 func (x *CheckpointRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[47]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4102,7 +4171,7 @@ func (x *CheckpointRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRecord.ProtoReflect.Descriptor instead.
 func (*CheckpointRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{47}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CheckpointRecord) GetApp() uint64 {
@@ -4185,7 +4254,7 @@ type PieceRecord struct {
 
 func (x *PieceRecord) Reset() {
 	*x = PieceRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[48]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4197,7 +4266,7 @@ func (x *PieceRecord) String() string {
 func (*PieceRecord) ProtoMessage() {}
 
 func (x *PieceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[48]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4210,7 +4279,7 @@ func (x *PieceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PieceRecord.ProtoReflect.Descriptor instead.
 func (*PieceRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{48}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PieceRecord) GetId() *BlockID {
@@ -4288,7 +4357,7 @@ type OfficeRecord struct {
 
 func (x *OfficeRecord) Reset() {
 	*x = OfficeRecord{}
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[49]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4300,7 +4369,7 @@ func (x *OfficeRecord) String() string {
 func (*OfficeRecord) ProtoMessage() {}
 
 func (x *OfficeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[49]
+	mi := &file_internal_ledgerpb_ledger_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4313,7 +4382,7 @@ func (x *OfficeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfficeRecord.ProtoReflect.Descriptor instead.
 func (*OfficeRecord) Descriptor() ([]byte, []int) {
-	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{49}
+	return file_internal_ledgerpb_ledger_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *OfficeRecord) GetApp() uint64 {
@@ -4499,7 +4568,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x12\n" +
 	"\x04prev\x18\x03 \x01(\x04R\x04prev\x12\x15\n" +
-	"\x06now_ms\x18\x04 \x01(\x03R\x05nowMs\"\xa3\x02\n" +
+	"\x06now_ms\x18\x04 \x01(\x03R\x05nowMs\"\xa4\x02\n" +
 	"\x0eBatchCompleted\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x16\n" +
@@ -4510,10 +4579,15 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\bended_ms\x18\x06 \x01(\x03R\aendedMs\x12\x14\n" +
 	"\x05tries\x18\a \x01(\x03R\x05tries\x12\x12\n" +
 	"\x04lost\x18\b \x01(\x03R\x04lost\x12\x15\n" +
-	"\x06now_ms\x18\t \x01(\x03R\x05nowMs\x12>\n" +
+	"\x06now_ms\x18\t \x01(\x03R\x05nowMs\x12?\n" +
 	"\vlost_blocks\x18\n" +
-	" \x03(\v2\x1d.raftstream.ledger.v1.BlockIDR\n" +
-	"lostBlocks\"\xe2\x01\n" +
+	" \x03(\v2\x1e.raftstream.ledger.v1.BlockRunR\n" +
+	"lostBlocks\"f\n" +
+	"\bBlockRun\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\x05R\x06stream\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\x04R\binstance\x12\x14\n" +
+	"\x05steps\x18\x04 \x03(\x12R\x05steps\"\xe2\x01\n" +
 	"\vBatchFailed\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x16\n" +
@@ -4766,7 +4840,7 @@ func file_internal_ledgerpb_ledger_proto_rawDescGZIP() []byte {
 	return file_internal_ledgerpb_ledger_proto_rawDescData
 }
 
-var file_internal_ledgerpb_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_internal_ledgerpb_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_internal_ledgerpb_ledger_proto_goTypes = []any{
 	(*Envelope)(nil),             // 0: raftstream.ledger.v1.Envelope
 	(*BlockID)(nil),              // 1: raftstream.ledger.v1.BlockID
@@ -4794,30 +4868,31 @@ var file_internal_ledgerpb_ledger_proto_goTypes = []any{
 	(*BlocksAllocated)(nil),      // 23: raftstream.ledger.v1.BlocksAllocated
 	(*CoordinatorAssigned)(nil),  // 24: raftstream.ledger.v1.CoordinatorAssigned
 	(*BatchCompleted)(nil),       // 25: raftstream.ledger.v1.BatchCompleted
-	(*BatchFailed)(nil),          // 26: raftstream.ledger.v1.BatchFailed
-	(*BatchesCleaned)(nil),       // 27: raftstream.ledger.v1.BatchesCleaned
-	(*StateCheckpointed)(nil),    // 28: raftstream.ledger.v1.StateCheckpointed
-	(*CheckpointPiece)(nil),      // 29: raftstream.ledger.v1.CheckpointPiece
-	(*BlocksCopied)(nil),         // 30: raftstream.ledger.v1.BlocksCopied
-	(*SnapshotHeader)(nil),       // 31: raftstream.ledger.v1.SnapshotHeader
-	(*MetaRecord)(nil),           // 32: raftstream.ledger.v1.MetaRecord
-	(*StoreRecord)(nil),          // 33: raftstream.ledger.v1.StoreRecord
-	(*SessionRecord)(nil),        // 34: raftstream.ledger.v1.SessionRecord
-	(*ReceiverRecord)(nil),       // 35: raftstream.ledger.v1.ReceiverRecord
-	(*AppRecord)(nil),            // 36: raftstream.ledger.v1.AppRecord
-	(*BatchRecord)(nil),          // 37: raftstream.ledger.v1.BatchRecord
-	(*RequestRecord)(nil),        // 38: raftstream.ledger.v1.RequestRecord
-	(*QueueRecord)(nil),          // 39: raftstream.ledger.v1.QueueRecord
-	(*InstanceRecord)(nil),       // 40: raftstream.ledger.v1.InstanceRecord
-	(*SpanRecord)(nil),           // 41: raftstream.ledger.v1.SpanRecord
-	(*BlockRecord)(nil),          // 42: raftstream.ledger.v1.BlockRecord
-	(*PositionRecord)(nil),       // 43: raftstream.ledger.v1.PositionRecord
-	(*NamedRecord)(nil),          // 44: raftstream.ledger.v1.NamedRecord
-	(*PlanRecord)(nil),           // 45: raftstream.ledger.v1.PlanRecord
-	(*SourceRecord)(nil),         // 46: raftstream.ledger.v1.SourceRecord
-	(*CheckpointRecord)(nil),     // 47: raftstream.ledger.v1.CheckpointRecord
-	(*PieceRecord)(nil),          // 48: raftstream.ledger.v1.PieceRecord
-	(*OfficeRecord)(nil),         // 49: raftstream.ledger.v1.OfficeRecord
+	(*BlockRun)(nil),             // 26: raftstream.ledger.v1.BlockRun
+	(*BatchFailed)(nil),          // 27: raftstream.ledger.v1.BatchFailed
+	(*BatchesCleaned)(nil),       // 28: raftstream.ledger.v1.BatchesCleaned
+	(*StateCheckpointed)(nil),    // 29: raftstream.ledger.v1.StateCheckpointed
+	(*CheckpointPiece)(nil),      // 30: raftstream.ledger.v1.CheckpointPiece
+	(*BlocksCopied)(nil),         // 31: raftstream.ledger.v1.BlocksCopied
+	(*SnapshotHeader)(nil),       // 32: raftstream.ledger.v1.SnapshotHeader
+	(*MetaRecord)(nil),           // 33: raftstream.ledger.v1.MetaRecord
+	(*StoreRecord)(nil),          // 34: raftstream.ledger.v1.StoreRecord
+	(*SessionRecord)(nil),        // 35: raftstream.ledger.v1.SessionRecord
+	(*ReceiverRecord)(nil),       // 36: raftstream.ledger.v1.ReceiverRecord
+	(*AppRecord)(nil),            // 37: raftstream.ledger.v1.AppRecord
+	(*BatchRecord)(nil),          // 38: raftstream.ledger.v1.BatchRecord
+	(*RequestRecord)(nil),        // 39: raftstream.ledger.v1.RequestRecord
+	(*QueueRecord)(nil),          // 40: raftstream.ledger.v1.QueueRecord
+	(*InstanceRecord)(nil),       // 41: raftstream.ledger.v1.InstanceRecord
+	(*SpanRecord)(nil),           // 42: raftstream.ledger.v1.SpanRecord
+	(*BlockRecord)(nil),          // 43: raftstream.ledger.v1.BlockRecord
+	(*PositionRecord)(nil),       // 44: raftstream.ledger.v1.PositionRecord
+	(*NamedRecord)(nil),          // 45: raftstream.ledger.v1.NamedRecord
+	(*PlanRecord)(nil),           // 46: raftstream.ledger.v1.PlanRecord
+	(*SourceRecord)(nil),         // 47: raftstream.ledger.v1.SourceRecord
+	(*CheckpointRecord)(nil),     // 48: raftstream.ledger.v1.CheckpointRecord
+	(*PieceRecord)(nil),          // 49: raftstream.ledger.v1.PieceRecord
+	(*OfficeRecord)(nil),         // 50: raftstream.ledger.v1.OfficeRecord
 }
 var file_internal_ledgerpb_ledger_proto_depIdxs = []int32{
 	6,  // 0: raftstream.ledger.v1.Plan.parts:type_name -> raftstream.ledger.v1.PlanPart
@@ -4830,8 +4905,8 @@ var file_internal_ledgerpb_ledger_proto_depIdxs = []int32{
 	1,  // 7: raftstream.ledger.v1.AddedBlock.id:type_name -> raftstream.ledger.v1.BlockID
 	2,  // 8: raftstream.ledger.v1.AddedBlock.ranges:type_name -> raftstream.ledger.v1.Range
 	7,  // 9: raftstream.ledger.v1.BlocksAllocated.direct:type_name -> raftstream.ledger.v1.StreamPlan
-	1,  // 10: raftstream.ledger.v1.BatchCompleted.lost_blocks:type_name -> raftstream.ledger.v1.BlockID
-	29, // 11: raftstream.ledger.v1.StateCheckpointed.pieces:type_name -> raftstream.ledger.v1.CheckpointPiece
+	26, // 10: raftstream.ledger.v1.BatchCompleted.lost_blocks:type_name -> raftstream.ledger.v1.BlockRun
+	30, // 11: raftstream.ledger.v1.StateCheckpointed.pieces:type_name -> raftstream.ledger.v1.CheckpointPiece
 	1,  // 12: raftstream.ledger.v1.CheckpointPiece.id:type_name -> raftstream.ledger.v1.BlockID
 	1,  // 13: raftstream.ledger.v1.BlocksCopied.blocks:type_name -> raftstream.ledger.v1.BlockID
 	3,  // 14: raftstream.ledger.v1.AppRecord.inputs:type_name -> raftstream.ledger.v1.InputStream
@@ -4859,7 +4934,7 @@ func file_internal_ledgerpb_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_ledgerpb_ledger_proto_rawDesc), len(file_internal_ledgerpb_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   50,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
