@@ -136,6 +136,9 @@ func (b *batch) ask(ctx context.Context) (news bool) {
 			continue
 		}
 		news = true
+		for _, by := range b.keyed.holders.of {
+			delete(by, p.Session) // what it does not name it does not hold
+		}
 		b.keyed.holders.asked[p.Session] = true
 		held := map[statePart][]job.Version{}
 		for _, h := range answers[i] {

@@ -151,7 +151,9 @@ func (r *Runner) pieces(ctx context.Context, chain []*job.Piece) iter.Seq2[[]byt
 // there was written wrong, or by another program, and no repetition makes it good (rule 15).
 func unreadable(err error) error {
 	if te := classify(err); te.Fault != job.UserFault {
-		return te
+		of := *te
+		of.Text = clip(err.Error(), maxText) // also whose state it is: to the operator it is no input that is missing
+		return &of
 	}
 	return mismatch("%v", err)
 }

@@ -281,7 +281,7 @@ func TestPieceThatNobodyHoldsIsMissingAndNoMismatch(t *testing.T) { // rule 8
 	b := totals(t)
 	l := b.reading(job.Version{Time: zeroTime, Attempt: 5}, job.Piece{Stream: 1, Part: 0, Block: job.Block{ID: id.Block{App: 7, Stream: 1, Number: 99}}})
 	rs := b.run(t, l)
-	if fault(rs[0]) != job.MissingFault || rs[0].Err.Block.Number != 99 || fault(rs[1]) != job.StateFault {
+	if fault(rs[0]) != job.MissingFault || rs[0].Err.Block.Number != 99 || !strings.HasPrefix(rs[0].Err.Text, "restore: ") || fault(rs[1]) != job.StateFault {
 		t.Errorf("ended with %v and %v", rs[0].Err, rs[1].Err)
 	}
 }
