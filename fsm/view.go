@@ -40,6 +40,7 @@ type Viewer interface {
 	Queued(id.App, id.Stream) iter.Seq[*blocktracker.Block]
 	Cleanable(a id.App, upTo id.Time) bool                     // a batch up to there has blocks that are not cleaned
 	Direct(id.App, id.Time, id.Stream) (connector.Plan, bool)  // what a batch was planned to read of a direct stream
+	PlanErr(id.App, id.Stream, connector.Plan) error           // why a plan could not be taken
 	Mark(id.App, id.Stream) string                             // up to where a direct source is cleaned, in its own words
 	SourceWarning(id.App, id.Stream) string                    // of the last plan of a direct source
 	Checkpoint(id.App) (*statetracker.Checkpoint, bool)        // the committed checkpoint of keyed state
@@ -191,6 +192,12 @@ func (v View) Direct(a id.App, t id.Time, s id.Stream) (connector.Plan, bool) {
 		return connector.Plan{}, false
 	}
 	return p.Plan, true
+}
+
+// PlanErr says why a plan of a direct stream could not be taken for the application's next batch, nil if it could
+// (rule 12).
+func (v View) PlanErr(a id.App, s id.Stream, p connector.Plan) error {
+	return v.state().blocks.CheckPlan(&blocktracker.Plan{App: a, Stream: s, Plan: p})
 }
 
 // Mark gives the mark of the last cleaned plan of a direct stream that has one, "" for none.

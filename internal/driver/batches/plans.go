@@ -1,6 +1,7 @@
 package batches
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/driver"
@@ -114,8 +116,9 @@ func (p *plans) plan(v fsm.View, a *fsm.App, streams []id.Stream, c *fsm.BlocksA
 	want := planning{time: c.From, office: a.Office, index: max(a.Planned, s.index)}
 	if ok && want == (planning{got.Time, got.Office, got.Planned}) {
 		s.tried = got
-		c.Direct = take(v, a, streams, got.Plans)
-		p.leaveOut(a, s, c, missing(streams, got.Plans))
+		answers := judge(v, a, got.Plans)
+		c.Direct = take(v, a, streams, answers)
+		p.leaveOut(a, s, c, missing(streams, answers))
 		return 0
 	}
 	left = max(planWait, time.Duration(a.BatchMS)*time.Millisecond) - time.Since(s.since)
@@ -162,6 +165,19 @@ func directOf(a *fsm.App) (streams []id.Stream) {
 		}
 	}
 	return streams
+}
+
+// judge puts an error in the place of plans that the ledger would refuse: an allocation is taken as a whole, and the other
+// streams must not suffer. A plan that does not start at the positions is left to the ledger: it is to be made again.
+func judge(v fsm.View, a *fsm.App, plans []job.StreamPlan) []job.StreamPlan {
+	judged := slices.Clone(plans)
+	for i, p := range judged {
+		err := v.PlanErr(a.ID, p.Stream, p.Plan)
+		if _, moved := errors.AsType[*connector.PositionError](err); p.Error == "" && err != nil && !moved {
+			judged[i] = job.StreamPlan{Stream: p.Stream, Error: err.Error()}
+		}
+	}
+	return judged
 }
 
 // take gives the plans that read something, forget something or warn of something else than before: others need no

@@ -287,6 +287,24 @@ func TestOneBatchOfARunGetsThePlan(t *testing.T) {
 }
 
 // Rule 11: what a direct source holds has no end, so a stop ends what is read of it.
+// What the ledger would refuse of one stream does not keep the others from their input for ever.
+func TestPlanBeyondTheLedgersLimitsDoesNotHoldUpTheOthers(t *testing.T) {
+	startDirect(t, func(c *fsm.ApplicationSubmitted) {
+		c.Inputs = append(c.Inputs, fsm.InputStream{Stream: 2, Source: "files"})
+	}, func(s *stage) {
+		long := part(1, 1)
+		long.Ranges[0].Partition = strings.Repeat("p", 2000)
+		s.planned(1, ofFiles(part(1, 2)), job.StreamPlan{Stream: 2, Plan: connector.Plan{Parts: []connector.Part{long}}})
+		if d := cmp.Diff([]string{"1-2"}, s.parts(1)); d != "" {
+			t.Error(d)
+		}
+		want := []string{"stream 2: part 0: partition name of 2000 bytes, expected 1 to 1024"}
+		if d := cmp.Diff(want, s.unplanned()); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
 func TestDirectStreamsGetNothingAfterAStop(t *testing.T) {
 	startDirect(t, nil, func(s *stage) {
 		s.Must(&fsm.ApplicationStopped{App: s.app})
