@@ -55,10 +55,10 @@ func (s *State) CheckPlan(p *Plan) error {
 // checkPart keeps a part from being more than the ledger can count.
 func checkPart(p *connector.Part) error {
 	switch {
-	case p.Records < 0 || p.Records > MaxBlockRecords:
-		return fmt.Errorf("%d records, expected 0 to %d", p.Records, MaxBlockRecords)
-	case p.Bytes < 0 || p.Bytes > MaxPartBytes:
-		return fmt.Errorf("%d bytes, expected 0 to %d", p.Bytes, int64(MaxPartBytes))
+	case p.Records < 0 || p.Records > connector.MaxPartRecords:
+		return fmt.Errorf("%d records, expected 0 to %d", p.Records, connector.MaxPartRecords)
+	case p.Bytes < 0 || p.Bytes > connector.MaxPartBytes:
+		return fmt.Errorf("%d bytes, expected 0 to %d", p.Bytes, int64(connector.MaxPartBytes))
 	}
 	for _, g := range p.Ranges {
 		switch {

@@ -1,6 +1,10 @@
 package blocktracker
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/raftstream/raftstream/connector"
+)
 
 // Limits (rule 10). What is beyond one is refused with ErrLimit in the chain, and may be taken later.
 const (
@@ -13,15 +17,13 @@ const (
 	// MaxBlockStores bounds the stores that a report names for one block.
 	MaxBlockStores = 64
 	// MaxPartitionName bounds a partition's (or producer's) name in bytes.
-	MaxPartitionName = 1024
+	MaxPartitionName = connector.MaxPartition
 	// MaxBlocks bounds an application's blocks that are not cleaned.
 	MaxBlocks = 1_000_000
 	// MaxPositions bounds the partitions of a stream whose position is kept.
-	MaxPositions = 10_000
+	MaxPositions = connector.MaxPartitions
 	// MaxPlannedBytes bounds the bytes of an application's plans that are not cleaned.
 	MaxPlannedBytes = 64 << 20
-	// MaxPartBytes bounds what a part of a plan says that it holds, so that no count can overflow.
-	MaxPartBytes = 1 << 40
 	// MaxInstances bounds the closed and cleaned instances of a stream that are remembered.
 	MaxInstances = 100
 

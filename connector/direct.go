@@ -35,6 +35,15 @@ const (
 	MaxPlanParts = 4096
 	// MaxMark bounds Plan.Mark and Plan.Warning in bytes each.
 	MaxMark = 1024
+	// MaxPartition bounds the name of a partition in bytes.
+	MaxPartition = 1024
+	// MaxPartitions bounds the partitions of a stream whose positions are kept: more have to wait until some are
+	// forgotten.
+	MaxPartitions = 10_000
+	// MaxPartRecords bounds the records of a part.
+	MaxPartRecords = 1 << 30
+	// MaxPartBytes bounds the bytes of a part.
+	MaxPartBytes = 1 << 40
 )
 
 // PlanRequest says for which batch to plan, and from where.

@@ -318,24 +318,53 @@ func check(p *connector.Plan, at map[string]uint64) error {
 			return fmt.Errorf("its plan has the text %q, expected UTF-8", text)
 		}
 	}
+	return checkRanges(p, at)
+}
+
+// checkRanges says what is wrong with the parts of a plan. Who lets through what the ledger refuses leaves all direct
+// streams of the application without a plan.
+func checkRanges(p *connector.Plan, at map[string]uint64) error {
+	forgets := make(map[string]bool, len(p.Forget))
+	for _, name := range p.Forget {
+		forgets[name] = true
+	}
 	taken := map[string]uint64{}
 	for i, part := range p.Parts {
-		if part.Records < 0 || part.Bytes < 0 {
-			return fmt.Errorf("part %d of its plan has %d records and %d bytes", i, part.Records, part.Bytes)
+		if part.Records < 0 || part.Records > connector.MaxPartRecords || part.Bytes < 0 || part.Bytes > connector.MaxPartBytes {
+			return fmt.Errorf("part %d of its plan has %d records and %d bytes, expected 0 to %d and 0 to %d",
+				i, part.Records, part.Bytes, connector.MaxPartRecords, int64(connector.MaxPartBytes))
 		}
 		for _, r := range part.Ranges {
 			from, ok := taken[r.Partition]
 			if !ok {
 				from = at[r.Partition]
 			}
-			if !utf8.ValidString(r.Partition) {
+			switch {
+			case r.Partition == "" || len(r.Partition) > connector.MaxPartition:
+				return fmt.Errorf("part %d of its plan reads a partition with a name of %d bytes, expected 1 to %d", i, len(r.Partition), connector.MaxPartition)
+			case !utf8.ValidString(r.Partition):
 				return fmt.Errorf("part %d of its plan reads partition %q, expected a name in UTF-8", i, r.Partition)
-			}
-			if r.First != from+1 || r.Last < r.First {
+			case forgets[r.Partition]:
+				return fmt.Errorf("part %d of its plan reads and forgets partition %q", i, r.Partition)
+			case r.First != from+1 || r.Last < r.First:
 				return fmt.Errorf("part %d of its plan takes positions %d to %d of partition %q, expected them from %d on", i, r.First, r.Last, r.Partition, from+1)
 			}
 			taken[r.Partition] = r.Last
 		}
+	}
+	kept, fresh := len(at), 0
+	for name := range taken {
+		if at[name] == 0 {
+			fresh++
+		}
+	}
+	for name := range forgets {
+		if at[name] > 0 {
+			kept--
+		}
+	}
+	if fresh > 0 && kept+fresh > connector.MaxPartitions {
+		return fmt.Errorf("%d partitions would have a position, expected at most %d", kept+fresh, connector.MaxPartitions)
 	}
 	return nil
 }

@@ -170,6 +170,14 @@ func TestPlansAreChecked(t *testing.T) {
 		{name: "too large", plan: connector.Plan{Parts: []connector.Part{{Data: make([]byte, connector.MaxPlanBytes)}}}, want: "at most 262144"},
 		{name: "long mark", plan: connector.Plan{Mark: strings.Repeat("x", connector.MaxMark+1)}, want: "mark of 1025 bytes"},
 		{name: "negative", plan: connector.Plan{Parts: []connector.Part{{Records: -1}}}, want: "-1 records"},
+		{name: "too many records", plan: connector.Plan{Parts: []connector.Part{{Records: connector.MaxPartRecords + 1}}}, want: "1073741825 records"},
+		{name: "too many bytes", plan: connector.Plan{Parts: []connector.Part{{Bytes: connector.MaxPartBytes + 1}}}, want: "1099511627777 bytes"},
+		{name: "empty name", plan: connector.Plan{Parts: []connector.Part{part(connector.Range{First: 1, Last: 1})}}, want: "name of 0 bytes"},
+		{name: "long name", plan: connector.Plan{Parts: []connector.Part{part(connector.Range{Partition: strings.Repeat("x", connector.MaxPartition+1), First: 1, Last: 1})}}, want: "name of 1025 bytes"},
+		{name: "read and forgotten", plan: connector.Plan{Forget: []string{"p"}, Parts: []connector.Part{part(connector.Range{Partition: "p", First: 8, Last: 8})}}, want: `reads and forgets partition "p"`},
+		{name: "as many partitions as may be", plan: connector.Plan{Parts: []connector.Part{part(many(connector.MaxPartitions - 1)...)}}},
+		{name: "too many partitions", plan: connector.Plan{Parts: []connector.Part{part(many(connector.MaxPartitions)...)}}, want: "10001 partitions"},
+		{name: "others in their place", plan: connector.Plan{Forget: []string{"p", "p"}, Parts: []connector.Part{part(many(connector.MaxPartitions)...)}}},
 		{name: "no text", plan: connector.Plan{Forget: []string{"\xff"}}, want: "UTF-8"},
 		{name: "no name", plan: connector.Plan{Parts: []connector.Part{part(connector.Range{Partition: "\xff", First: 1, Last: 1})}}, want: "UTF-8"},
 	}
@@ -192,6 +200,14 @@ func TestPlansAreChecked(t *testing.T) {
 			})
 		})
 	}
+}
+
+// many are first positions of so many partitions.
+func many(n int) (all []connector.Range) {
+	for i := range n {
+		all = append(all, connector.Range{Partition: fmt.Sprint(i), First: 1, Last: 1})
+	}
+	return all
 }
 
 // Rule 10: the plans of all streams travel in one command. The streams take turns in being the one that waits.
