@@ -85,6 +85,12 @@ func TestShellsCanComplete(t *testing.T) {
 			t.Errorf("completion %s: status %d, %d bytes, %s", shell, status, stdout.Len(), stderr)
 		}
 	}
+	for _, wrong := range [][]string{{"completion", "tcsh"}, {"completion", "bash", "zsh"}} {
+		e, _, stderr := testEnv(nil, "")
+		if status := e.run(t.Context(), wrong); status != 2 || stderr.Len() == 0 {
+			t.Errorf("%v: status %d, %q, expected wrong usage", wrong, status, stderr)
+		}
+	}
 	e, stdout, _ := testEnv(nil, "")
 	if status := e.run(t.Context(), []string{"__complete", "mem"}); status != 0 || !strings.Contains(stdout.String(), "members") {
 		t.Errorf("status %d, %q, expected members", status, stdout)

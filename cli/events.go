@@ -67,13 +67,15 @@ func (e *env) events(ctx context.Context, g *globals, c *client.Client, r *rafts
 	defer giveUp(nil)
 	limit := time.AfterFunc(g.timeout, func() { giveUp(errNoAnswer) })
 	defer limit.Stop()
-	if g.output != "json" {
-		if _, err := fmt.Fprintf(e.out, eventColumns, "TIME", "INDEX", "APP", "KIND", "TEXT"); err != nil {
-			return fmt.Errorf("write output: %w", err)
-		}
-	}
+	headed := g.output == "json"
 	err := c.Events(answered, r, func(reply *raftstreamv1.EventsReply) error {
 		limit.Stop()
+		if !headed {
+			headed = true
+			if _, err := fmt.Fprintf(e.out, eventColumns, "TIME", "INDEX", "APP", "KIND", "TEXT"); err != nil {
+				return fmt.Errorf("write output: %w", err)
+			}
+		}
 		for _, v := range reply.GetEvents() {
 			if err := e.printEvent(g, eventOf(v)); err != nil {
 				return err

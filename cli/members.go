@@ -113,13 +113,13 @@ func (e *env) transferCommand(g *globals) *cobra.Command {
 }
 
 func (e *env) transfer(ctx context.Context, g *globals, c *client.Client, args []string) error {
-	request := &raftstreamv1.TransferLeadershipRequest{}
+	request, leads := &raftstreamv1.TransferLeadershipRequest{}, false
 	if len(args) == 1 {
 		m, err := c.Member(ctx, args[0])
 		if err != nil {
 			return fmt.Errorf("transfer leadership: %w", err)
 		}
-		request.Id = m.GetId()
+		request.Id, leads = m.GetId(), m.GetRaft() == raftstreamv1.RaftRole_RAFT_ROLE_LEADER
 	}
 	if _, err := c.TransferLeadership(ctx, request); err != nil {
 		return fmt.Errorf("transfer leadership: %w", err)
@@ -129,7 +129,7 @@ func (e *env) transfer(ctx context.Context, g *globals, c *client.Client, args [
 	if err != nil {
 		return fmt.Errorf("transfer leadership: it is handed over; to whom: %w", err)
 	}
-	leader := memberChangedJSON{Name: now.GetLeader(), Changed: true, Message: "leads"}
+	leader := memberChangedJSON{Name: now.GetLeader(), Changed: !leads, Message: "leads"}
 	for _, m := range now.GetMembers() {
 		if m.GetRaft() == raftstreamv1.RaftRole_RAFT_ROLE_LEADER {
 			leader.ID = m.GetId()
