@@ -81,3 +81,25 @@ func TestFailingCheckpointsLeaveMostOfTheTimeToBatches(t *testing.T) {
 		}
 	})
 }
+
+// An executor that answers that it has no room for buckets is there, and so is its state.
+func TestExecutorWithoutRoomKeepsItsState(t *testing.T) { // rule 8
+	runKeyed(t, &states{parts: 3, outputs: []id.Stream{second}}, func(t *testing.T, k *keyed) {
+		k.batches(1000, 2000, 5)
+		full := time.Now().Add(20 * time.Second) // while another application's older batch runs
+		k.on = func(_ context.Context, to job.Peer, l *job.Launch, _ int) *job.TaskError {
+			if to.Session == 2 && l.Kind == job.MapTasks && len(l.States) > 0 && time.Now().Before(full) {
+				return &job.TaskError{Fault: job.LostFault, Text: "buckets are over the limit"}
+			}
+			return nil
+		}
+		k.Order(k.order(3000, 5, 3000))
+		rest(time.Minute)
+		k.verify(3000)
+		for _, sent := range k.sent() {
+			if strings.Contains(sent, "state@") {
+				t.Fatalf("launches are %v, expected no state to be made again", k.sent())
+			}
+		}
+	})
+}

@@ -198,7 +198,7 @@ func (s *stage) round(ctx context.Context, shares []*share) (again []int, err er
 			}
 			again = append(again, part)
 			s.patient = s.patient || res.Err.Fault != job.LostFault && res.Err.Fault != job.StateFault
-			if e := s.fault(x.peer, res); err == nil && !errors.As(e, &lost) {
+			if e := s.fault(x, res); err == nil && !errors.As(e, &lost) {
 				err = e
 			}
 		}
@@ -280,8 +280,8 @@ func (s *stage) launch(x *share) *job.Launch {
 }
 
 // fault draws the conclusion from one failed task: an error ends the stage, nil lets the task run again.
-func (s *stage) fault(peer job.Peer, res job.TaskResult) error {
-	e := res.Err
+func (s *stage) fault(x *share, res job.TaskResult) error {
+	peer, e := x.peer, res.Err
 	switch e.Fault {
 	case job.UserFault:
 		s.faults[res.Part]++
@@ -297,18 +297,18 @@ func (s *stage) fault(peer job.Peer, res job.TaskResult) error {
 		return &lostWork{text: fmt.Sprintf("%s, partition %d on %s: %v", s.name, res.Part, peer.Name, e)}
 	case job.MissingFault:
 		s.missed[res.Part]++
-		s.lostState(res.Part, peer, e)
+		s.lostState(res.Part, x, e)
 		s.waiting = fmt.Sprintf("input is missing: %v", e)
 	case job.FencedFault:
 		return fmt.Errorf("%w: %s: %v", errFenced, peer.Name, e)
 	case job.MismatchFault:
 		return failed("%s, partition %d: executor %s refuses: %v", s.name, res.Part, peer.Name, e)
 	case job.StateFault:
-		s.lostState(res.Part, peer, e)
+		s.lostState(res.Part, x, e)
 		s.waiting = fmt.Sprintf("%s, partition %d: %s does not hold its state: %v", s.name, res.Part, peer.Name, e)
 	default: // LostFault, and what a newer executor may answer
 		s.suspect(peer.Session, suspicion)
-		s.lostState(res.Part, peer, e)
+		s.lostState(res.Part, x, e)
 		s.waiting = fmt.Sprintf("executor %s is lost: %v", peer.Name, e)
 	}
 	return nil

@@ -351,10 +351,11 @@ func (s *stage) keptState(part int, by id.Session) {
 }
 
 // lostState draws the conclusions of a task that did not run where its state is.
-func (s *stage) lostState(part int, peer job.Peer, e *job.TaskError) {
+func (s *stage) lostState(part int, x *share, e *job.TaskError) {
 	if len(s.states) == 0 {
 		return
 	}
+	peer := x.peer
 	k := statePart{e.Stream, e.Part}
 	for _, st := range s.states {
 		for _, p := range st.parts[part] {
@@ -374,7 +375,9 @@ func (s *stage) lostState(part int, peer job.Peer, e *job.TaskError) {
 		s.past = nil // the stores of pieces may be others by now
 	case job.LostFault:
 		s.patient = true // its state is not given up as easily as its other work
-		if since, ok := s.silent[peer.Session]; !ok {
+		if x.err == nil {
+			delete(s.silent, peer.Session) // it answers that it cannot now: it has no room for buckets, say
+		} else if since, ok := s.silent[peer.Session]; !ok {
 			s.silent[peer.Session] = time.Now()
 		} else if time.Since(since) > grace {
 			delete(s.silent, peer.Session)
