@@ -17,6 +17,7 @@ type shape struct {
 	apart      bool // drivers and executors are nodes of their own
 	batch      time.Duration
 	checkpoint time.Duration
+	words      int // few: checkpoints are images; many: mostly changes
 }
 
 func drawShape(random *rand.Rand) shape {
@@ -25,16 +26,17 @@ func drawShape(random *rand.Rand) shape {
 		s.size, s.apart = 5, random.IntN(2) == 0
 	}
 	s.checkpoint = s.batch * time.Duration(1+random.IntN(20))
+	s.words = []int{500, 20_000}[random.IntN(2)]
 	return s
 }
 
-// sentences gives lines of few distinct words, so that totals are cheap to write and every word counts often.
-func sentences(random *rand.Rand, count int) []string {
+// sentences gives lines of so many distinct words, so that totals are cheap to write and every word counts often.
+func sentences(random *rand.Rand, count, distinct int) []string {
 	lines := make([]string, count)
 	for i := range lines {
 		words := make([]string, 1+random.IntN(8))
 		for k := range words {
-			words[k] = fmt.Sprintf("w%d", random.IntN(2000))
+			words[k] = fmt.Sprintf("w%d", random.IntN(distinct))
 		}
 		lines[i] = strings.Join(words, " ")
 	}
@@ -52,7 +54,7 @@ func TestRunningTotalsAreExactWhateverNodeFails(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed(t), 36))
 	s := drawShape(random)
 	t.Logf("%+v", s)
-	lines := sentences(random, 40_000)
+	lines := sentences(random, 40_000, s.words)
 	change := []func(*node){func(n *node) { n.flags = []string{"--slots", "2"} }} // many small batches, so few parts of each
 	if s.apart {
 		change = append(change, apart)
