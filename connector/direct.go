@@ -19,8 +19,8 @@ type DirectSource[T any] interface {
 	// Plan says what the next batch reads. An empty plan is a batch without records. After an error the batch has none
 	// either, and the error is shown.
 	Plan(ctx context.Context, r PlanRequest) (Plan, error)
-	// Read yields the records of a part in an order that is always the same, until yield returns false. A part that
-	// cannot be read as it was planned is an error with ErrMissing in its chain: the batch waits for it to come back.
+	// Read yields the records of a part in an order that is always the same, until yield returns false. A record belongs
+	// to who gets it: Read must not change it afterwards, nor use its memory for the next one. A part that cannot be read as it was planned is an error with ErrMissing in its chain: the batch waits for it to come back.
 	// Any other error counts as a try of the task.
 	Read(ctx context.Context, p Part, yield func(T) bool) error
 }
