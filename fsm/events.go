@@ -110,11 +110,14 @@ func (t *tx) tell(e Event, a *App) {
 	t.events.add(e)
 }
 
-// warnBroken tells of a broken invariant, at the time of the event before: no command says when it was found.
+// warnBroken tells of a broken invariant, at the latest time that the ledger knows of the application: no command says when
+// it was found, and every node must say the same.
 func (t *tx) warnBroken(a *App) {
-	at := t.leader.NowMS
-	if last, ok := t.events.all.Max(); ok {
-		at = max(at, last.TimeMS)
+	at := max(t.leader.NowMS, a.SubmittedMS)
+	for _, known := range []id.Time{a.Completed, a.Allocated} {
+		if b, ok := t.batch(a.ID, known); ok {
+			at = max(at, b.AllocatedMS, b.CompletedMS)
+		}
 	}
 	t.warn(at, a, EventApplicationFailed, "%s", a.Error)
 }

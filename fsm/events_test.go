@@ -184,3 +184,38 @@ func TestEventsAreBounded(t *testing.T) {
 		t.Fatalf("%d events from index %d to %d, expected the last %d", len(all), all[0].Index, all[len(all)-1].Index, MaxEvents)
 	}
 }
+
+// A broken invariant has no time of its own, and a node that began with a snapshot knows no event before it: it tells the
+// same all the same.
+func TestBrokenInvariantIsToldAlikeOnEveryNode(t *testing.T) {
+	r := startKeyed(t)
+	r.batches(1)
+	r.done(&SessionOpened{Store: "late", Generation: 1, Addr: "127.0.0.1:9", NowMS: 99_000})
+	var buf bytes.Buffer
+	if err := r.m.View().WriteSnapshot(&buf); err != nil {
+		t.Fatal(err)
+	}
+	other := New()
+	if err := other.Restore(&buf); err != nil {
+		t.Fatal(err)
+	}
+	tick := r.tick()
+	base := r.index
+	for _, m := range []*Machine{r.m, other} {
+		a, _ := m.s.app(r.app)
+		v := *a
+		v.Received++
+		m.s.putApp(&v)
+		data, err := Encode(r.term, tick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Apply(base+1, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	here, there := slices.Collect(r.m.View().Events(r.app, base)), slices.Collect(other.View().Events(r.app, base))
+	if len(here) != 1 || !slices.Equal(here, there) {
+		t.Fatalf("%+v here, %+v there", here, there)
+	}
+}
