@@ -212,9 +212,10 @@ func (b *batch) plantState(ctx context.Context, stream id.Stream, t id.Time) (*t
 	return tr, of, nil
 }
 
-// release forgets what was only needed to compute an earlier batch again.
+// release forgets what was only needed to compute an earlier batch again. Executors drop its buckets when they make the
+// next one's.
 func (b *batch) release(t id.Time) {
-	maps.DeleteFunc(b.shuffles, func(s dataset.ShuffleID, _ *mapped) bool { return s.Of.Time == t })
+	maps.DeleteFunc(b.shuffles, func(_ dataset.ShuffleID, m *mapped) bool { return m.again == t })
 	maps.DeleteFunc(b.stages, func(k stageKey, _ *progress) bool {
 		return k.kind == job.StateTasks && k.state.Time == t || k.kind == job.MapTasks && k.shuffle.Of.Time == t
 	})

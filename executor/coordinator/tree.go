@@ -106,14 +106,20 @@ func (t *tree) mapSide(ctx context.Context, dep dataset.Dep, seen map[dataset.ID
 }
 
 // mapped says who holds the buckets of each map partition of a shuffle, 0 for nobody.
-type mapped struct{ holders []id.Session }
+type mapped struct {
+	holders []id.Session
+	again   id.Time // of the batch for whose state it is computed again; 0: it is of the batch that runs
+}
 
 // mapped gives what is known of a shuffle's buckets. A shuffle that several outputs read is made once.
-func (b *batch) mapped(dep dataset.Dep) *mapped {
-	m := b.shuffles[dep.Shuffle.ID()]
+func (t *tree) mapped(dep dataset.Dep) *mapped {
+	m := t.shuffles[dep.Shuffle.ID()]
 	if m == nil {
 		m = &mapped{holders: make([]id.Session, dep.On.Partitions())}
-		b.shuffles[dep.Shuffle.ID()] = m
+		if t.output == noOutput {
+			m.again = t.at.Time
+		}
+		t.shuffles[dep.Shuffle.ID()] = m
 	}
 	return m
 }

@@ -86,6 +86,36 @@ func TestBucketsGoWithTheirBatch(t *testing.T) {
 	}
 }
 
+// While batches are computed again for keyed state only the buckets of one of them are held, and those of the batch.
+func TestBucketsOfBatchesComputedAgainGoOneAfterTheOther(t *testing.T) {
+	s := shuffle.NewStore(0)
+	own := launch(5, 5, 9000)
+	own.Shuffle.Of.Time = 9000
+	put(t, s, own, 0)
+	var bytes int64
+	for at := id.Time(1000); at <= 8000; at += 1000 {
+		for n := range int32(2) {
+			l := launch(5, 5, 9000)
+			l.Output, l.Root, l.Shuffle.Of = -1, dataset.ID{Stream: 1, Time: at}, dataset.ID{Stream: 1, Time: at, Sub: n}
+			put(t, s, l, 0)
+			put(t, s, l, 1)
+			if _, ok := s.Get(fetch(l, 1, 0), 0); !ok {
+				t.Errorf("the bucket of batch %d is not there", at)
+			}
+		}
+		if st := s.Stats(); st.Batches != 1 || st.Buckets != 5 || bytes != 0 && st.Bytes != bytes {
+			t.Errorf("after batch %d the store holds %+v", at, st)
+		}
+		bytes = s.Stats().Bytes
+	}
+	if _, ok := s.Get(fetch(own, 1, 0), 0); !ok {
+		t.Error("the batch's own bucket is gone")
+	}
+	if s.Completed(7, 9000); s.Stats() != (shuffle.Stats{Limit: s.Stats().Limit}) {
+		t.Errorf("store holds %+v", s.Stats())
+	}
+}
+
 func TestLateTaskBringsNothingBack(t *testing.T) { // rule 6
 	s := shuffle.NewStore(0)
 	ctx, cancel := context.WithCancelCause(context.Background())

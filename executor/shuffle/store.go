@@ -48,6 +48,7 @@ func (r run) before(other run) bool {
 type attempt struct {
 	by       id.Authority
 	shuffles map[dataset.ShuffleID]map[int]bucket // by map partition
+	again    map[dataset.ShuffleID]id.Time        // of those made for an earlier batch's state: that batch
 	bytes    int64
 }
 
@@ -65,7 +66,8 @@ func NewStore(limit int64) *Store {
 }
 
 // Put keeps what the map task of partition part made for the launch's shuffle, in place of what an earlier try made.
-// Buckets of an older attempt of the batch go; those of a newer one refuse with job.ErrFenced. job.ErrFull says that
+// Buckets of an older attempt of the batch go, and while earlier batches are computed again those of the ones before;
+// buckets of a newer attempt refuse with job.ErrFenced. job.ErrFull says that
 // the limit is reached, and that an older batch has buckets here.
 //
 // The oldest batch of those that have buckets here may exceed the limit, as Stats shows. Else two applications that fill
@@ -92,8 +94,9 @@ func (s *Store) Put(ctx context.Context, l *job.Launch, part int, rows []dataset
 		a = nil
 	}
 	if a == nil {
-		a = &attempt{by: l.Authority, shuffles: map[dataset.ShuffleID]map[int]bucket{}}
+		a = &attempt{by: l.Authority, shuffles: map[dataset.ShuffleID]map[int]bucket{}, again: map[dataset.ShuffleID]id.Time{}}
 	}
+	s.bytes -= a.goOn(l)
 	more := b.bytes - a.shuffles[l.Shuffle][part].bytes
 	if first, ok := s.oldest(); more > 0 && s.bytes+more > s.limit && ok && first.before(at) {
 		return fmt.Errorf("buckets of shuffle %v: %d bytes over the limit of %d while batch %d of application %d has buckets here: %w",
@@ -109,6 +112,28 @@ func (s *Store) Put(ctx context.Context, l *job.Launch, part int, rows []dataset
 	a.bytes += more
 	s.bytes += more
 	return nil
+}
+
+// goOn drops what was made for earlier batches than the one that the launch computes again, and gives how many bytes that
+// were: batches are computed again one after the other, and together they would not fit.
+func (a *attempt) goOn(l *job.Launch) (dropped int64) {
+	if l.Output >= 0 {
+		delete(a.again, l.Shuffle)
+		return 0
+	}
+	for shuffle, at := range a.again {
+		if at >= l.Root.Time || shuffle == l.Shuffle {
+			continue
+		}
+		for _, b := range a.shuffles[shuffle] {
+			dropped += b.bytes
+		}
+		delete(a.shuffles, shuffle)
+		delete(a.again, shuffle)
+	}
+	a.again[l.Shuffle] = l.Root.Time
+	a.bytes -= dropped
+	return dropped
 }
 
 // oldest gives the oldest batch that has buckets here. There are no more batches than applications that run.
