@@ -226,6 +226,7 @@ func (n *node) runDriver() error {
 
 // observe is told every view that this node comes to.
 func (n *node) observe(v fsm.View) {
+	n.clock.Missed(n.raft.Missed())
 	n.clock.Observe(v)
 	if err := n.joinCluster(v.Cluster()); err != nil {
 		n.fail(fmt.Errorf("ledger: %w", err))

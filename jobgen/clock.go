@@ -21,13 +21,16 @@ type Reading struct {
 // passed since this node applied the allocation, slewed towards the wall clock by at most a twentieth. So neither a
 // jump of the wall clock nor a new leader with another one makes a burst of batches or a gap. The wall clock alone
 // counts at zero time, where the submission's stamp is, and where the ledger cannot say how long ago it was: when the
-// last allocation was applied by replay, because this node or all of them were down.
+// last allocation was applied by replay, because this node or all of them were down. Where this node alone missed the
+// last allocation and was told of it later (Missed), the wall clock says how much later, up to an interval: in more the
+// others would have made the next one.
 //
 // Every node keeps a clock, leading or not: call Observe with every view. Its zero value is not usable. It has no
 // lock.
 type Clock struct {
 	node     string // raft id of this node
 	replayed uint64 // what was applied up to this index was applied by replay
+	missed   uint64 // what was applied up to this index was committed before this node was told of it
 	times    map[id.App]*appTime
 }
 
@@ -46,6 +49,10 @@ func NewClock(node string, replayed uint64) *Clock {
 	return &Clock{node: node, replayed: replayed, times: make(map[id.App]*appTime)}
 }
 
+// Missed says that what is committed up to an index was committed while this node was not told: it was down, paused or
+// cut off, or it gets a snapshot. Call it before the view that contains the index is observed.
+func (c *Clock) Missed(upTo uint64) { c.missed = max(c.missed, upTo) }
+
 // Observe notes when allocations were applied here.
 func (c *Clock) Observe(v fsm.Viewer, at Reading) {
 	leading := v.Leadership().Leader == c.node
@@ -63,6 +70,9 @@ func (c *Clock) Observe(v fsm.Viewer, at Reading) {
 		case t.allocated != a.Allocated:
 			t.allocate(a.Allocated, leading, at)
 			t.byWall = c.byReplay(v, a)
+			if !leading && allocatedAt(v, a) <= c.missed {
+				t.now += min(max(wallOf(at)-t.now, 0), time.Duration(a.BatchMS)*time.Millisecond)
+			}
 		}
 	}
 	if len(c.times) > seen {
@@ -96,14 +106,17 @@ func (c *Clock) start(v fsm.Viewer, a *fsm.App, at Reading) *appTime {
 }
 
 // byReplay reports whether the last allocation, or the submission where there is none, was applied by replay.
-func (c *Clock) byReplay(v fsm.Viewer, a *fsm.App) bool {
-	index := uint64(a.ID)
+func (c *Clock) byReplay(v fsm.Viewer, a *fsm.App) bool { return allocatedAt(v, a) <= c.replayed }
+
+// allocatedAt gives the index of the last allocation, or of the submission where there is none.
+func allocatedAt(v fsm.Viewer, a *fsm.App) uint64 {
 	if b, ok := v.Batch(a.ID, a.Allocated); ok {
-		index = b.Index
-	} else if a.Allocated != a.ZeroTime {
-		index = v.Index() // cleaned already: not later than this
+		return b.Index
 	}
-	return index <= c.replayed
+	if a.Allocated != a.ZeroTime {
+		return v.Index() // cleaned already: not later than this
+	}
+	return uint64(a.ID)
 }
 
 // allocate notes a later allocation. The leader's own allocations leave its time alone, which ran ahead of them by

@@ -165,6 +165,34 @@ func TestAfterReplayTheWallClockCounts(t *testing.T) {
 	}
 }
 
+// Rule 9: a driver that was away learns late of the last allocation, which must not make the next one late, nor early
+// by more than an interval whatever its wall clock says.
+func TestMissedAllocationsAreNotFromNow(t *testing.T) {
+	tests := []struct {
+		name   string
+		missed uint64
+		late   int64 // how long after it was due it is applied, by the wall clock
+		want   id.Time
+	}{
+		{"missed", 9, 700, 12_700},
+		{"missed, and the wall clock is ahead", 9, 3_600_000, 13_000},
+		{"missed, and the wall clock is behind", 9, -3_600_000, 12_000},
+		{"told at once", 8, 700, 12_000},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := submitted(0)
+			w.leader = "another"
+			w.clock.Missed(tt.missed)
+			w.allocate(11_000)
+			w.wall = 12_000 + tt.late
+			w.allocate(12_000)
+			w.leader = "self"
+			w.expect(t, tt.want, tt.want)
+		})
+	}
+}
+
 func TestSubmissionBeforeTheReplayCountsByTheWallClock(t *testing.T) {
 	w := submitted(7)
 	w.wall += 3_600_000

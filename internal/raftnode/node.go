@@ -271,6 +271,14 @@ func (n *Node) View() fsm.View { return n.ledger.current() }
 // Changed gives a channel that is closed when the view's index is above after.
 func (n *Node) Changed(after uint64) <-chan struct{} { return n.ledger.changed(after) }
 
+// Missed gives the index up to which entries were committed while this node was not told, as when it was down, paused or
+// cut off: it applies them late. What a view contains of them is known before the view is.
+func (n *Node) Missed() uint64 {
+	n.transport.mu.Lock()
+	defer n.transport.mu.Unlock()
+	return n.transport.missed
+}
+
 // Term is raft's current term.
 func (n *Node) Term() uint64 { return n.raft.CurrentTerm() }
 

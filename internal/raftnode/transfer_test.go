@@ -153,3 +153,29 @@ func TestTransferToNobodyInParticularChoosesADriverThatAnswers(t *testing.T) {
 		}
 	})
 }
+
+// Rule 9: clocks must know which entries they were not told of in time.
+func TestEntriesThatWereCommittedWhileADriverWasPausedAreMissed(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		leader, term, paused, wake := pausedFollower(t, c)
+		follower := c.nodes[paused]
+		if m := follower.Missed(); m > leader.View().Index() {
+			t.Fatalf("missed up to %d, before anything was", m)
+		}
+		time.Sleep(2 * recent)
+		c.must(leader, term, session(1))
+		missed := leader.View().Index()
+		time.Sleep(recent)
+		wake()
+		until(t, "it has what it missed", func() bool { return follower.View().Index() >= missed })
+		if m := follower.Missed(); m < missed {
+			t.Errorf("missed up to %d, expected %d at least", m, missed)
+		}
+		time.Sleep(2 * recent)
+		last := c.must(leader, term, session(2))
+		until(t, "it has what came after", func() bool { return follower.View().Index() >= last.Index })
+		if m := follower.Missed(); m >= last.Index {
+			t.Errorf("missed up to %d, expected less than %d, of which it was told at once", m, last.Index)
+		}
+	})
+}

@@ -40,7 +40,10 @@ type transport struct {
 
 	mu       sync.Mutex
 	progress map[raft.ServerID]progress
-	closed   bool // no worker begins any more
+	closed   bool      // no worker begins any more
+	heard    time.Time // a leader's last word on what is committed
+	back     time.Time // the first one after a silence
+	missed   uint64    // see Node.Missed
 }
 
 // progress is what a follower acknowledged last.
@@ -81,6 +84,7 @@ func (t *transport) forward(voteAsked func(*raft.RequestVoteRequest)) {
 		case <-t.stop:
 			return
 		}
+		t.note(rpc.Command)
 		select {
 		case t.handed <- rpc:
 		case <-t.stop:
@@ -89,6 +93,24 @@ func (t *transport) forward(voteAsked func(*raft.RequestVoteRequest)) {
 		if q, ok := rpc.Command.(*raft.RequestVoteRequest); ok {
 			voteAsked(q)
 		}
+	}
+}
+
+// note sees what was committed while nobody told this node. Idle leaders tell it every CommitTimeout or so.
+func (t *transport) note(command any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch q := command.(type) {
+	case *raft.AppendEntriesRequest:
+		now := time.Now()
+		if now.Sub(t.heard) > recent {
+			t.back = now
+		}
+		if t.heard = now; now.Sub(t.back) < recent { // the first ones may be old: a paused process finds them in its sockets
+			t.missed = max(t.missed, q.LeaderCommitIndex)
+		}
+	case *raft.InstallSnapshotRequest:
+		t.missed = max(t.missed, q.LastLogIndex)
 	}
 }
 

@@ -23,6 +23,13 @@ func NewClock(node string, replayed uint64) *Clock {
 	return &Clock{start: time.Now(), clock: jobgen.NewClock(node, replayed)}
 }
 
+// Missed says up to which index this node was told late of what was committed. Call it before Observe.
+func (c *Clock) Missed(upTo uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock.Missed(upTo)
+}
+
 // Observe notes when allocations were applied here.
 func (c *Clock) Observe(v fsm.View) {
 	c.mu.Lock()
