@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -93,6 +94,7 @@ func pausedFollower(t *testing.T, c *cluster) (leader *member, term uint64, paus
 	until(t, "everybody has everything", func() bool {
 		return !slices.ContainsFunc(servers, func(s Server) bool { return c.nodes[s.ID].View().Index() != leader.View().Index() })
 	})
+	synctest.Wait()
 	ports[paused].pause()
 	return leader, term, paused, ports[paused].wake
 }
