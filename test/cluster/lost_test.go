@@ -3,6 +3,7 @@ package cluster
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -81,7 +82,19 @@ func TestNodeWithAnEmptyDirectoryTakesThePlaceOfTheLostOne(t *testing.T) {
 	c.finish("wc", prefix, lines)
 }
 
-// threeMembers reports whether Raft knows three members, and the node by the id that it has now.
+// identity is the id under which a node came up last, as its log says.
+func (c *cluster) identity(n *node) (id string) {
+	for line := range strings.Lines(c.log(n)) {
+		if _, rest, up := strings.Cut(line, `msg="node is up"`); up {
+			_, rest, _ = strings.Cut(rest, " id=")
+			id, _, _ = strings.Cut(rest, " ")
+		}
+	}
+	return id
+}
+
+// threeMembers reports whether Raft has three voters, and the node among them by the id that it has now: the old one is
+// shown alive for a while.
 func (c *cluster) threeMembers(n *node) bool {
 	var m members
 	if !c.read(&m, "members") {
@@ -93,7 +106,7 @@ func (c *cluster) threeMembers(n *node) bool {
 			continue
 		}
 		members++
-		found = found || o.Name == n.name && o.Status == "alive"
+		found = found || o.ID == c.identity(n) && o.Status == "alive"
 	}
 	return members == 3 && found
 }
