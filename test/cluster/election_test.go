@@ -31,14 +31,14 @@ func (c *cluster) says(n *node, text, id string) (count int) {
 	return count
 }
 
-// idOf gives the id that a node's raft goes by.
+// idOf gives the id that a voter's raft goes by.
 func (c *cluster) idOf(n *node) (id string) {
 	c.t.Helper()
 	await(c.t, 30*time.Second, "the id of "+n.name, func() bool {
 		var m members
 		if c.read(&m, "members") {
 			for _, x := range m.Members {
-				if x.Name == n.name {
+				if x.Name == n.name && x.Raft != "none" {
 					id = x.ID
 				}
 			}
