@@ -213,9 +213,9 @@ func TestDeadMembersAreForgotten(t *testing.T) {
 func TestASilentMemberIsSuspect(t *testing.T) {
 	m := newMembers("self", 500*time.Millisecond)
 	now := time.Now()
-	m.known["self"] = &known{member: Member{ID: "self", Status: Alive}}
-	m.known["loud"] = &known{member: Member{ID: "loud", Status: Alive}, heard: now}
-	m.known["silent"] = &known{member: Member{ID: "silent", Status: Alive}, heard: now.Add(-4 * time.Second)}
+	m.known["self"] = &known{member: Member{ID: "self", GossipAddr: "a:1", Status: Alive}}
+	m.known["loud"] = &known{member: Member{ID: "loud", GossipAddr: "a:2", Status: Alive}, heard: now}
+	m.known["silent"] = &known{member: Member{ID: "silent", GossipAddr: "a:3", Status: Alive}, heard: now.Add(-4 * time.Second)}
 	for _, got := range m.list() {
 		want := Alive
 		if got.ID == "silent" {
@@ -223,6 +223,22 @@ func TestASilentMemberIsSuspect(t *testing.T) {
 		}
 		if got.Status != want {
 			t.Errorf("%s is %v, expected %v", got.ID, got.Status, want)
+		}
+	}
+}
+
+// A node with a new disk comes at the address of the one that it was. Whoever waits for it to be alive must not be shown
+// the old one.
+func TestAMemberIsSuspectWhenAnotherOneComesAtItsAddress(t *testing.T) {
+	m := newMembers("self", time.Minute)
+	now := time.Now()
+	m.known["was"] = &known{member: Member{ID: "was", GossipAddr: "a:1", Status: Alive, Since: now.Add(-time.Hour)}, heard: now}
+	m.known["is"] = &known{member: Member{ID: "is", GossipAddr: "a:1", Status: Alive, Since: now}, heard: now}
+	m.known["else"] = &known{member: Member{ID: "else", GossipAddr: "a:2", Status: Alive, Since: now}, heard: now}
+	want := map[string]Status{"was": Suspect, "is": Alive, "else": Alive}
+	for _, got := range m.list() {
+		if got.Status != want[got.ID] {
+			t.Errorf("%s is %v, expected %v", got.ID, got.Status, want[got.ID])
 		}
 	}
 }

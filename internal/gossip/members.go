@@ -15,7 +15,8 @@ type Status uint8
 const (
 	// Alive says that it answers, or that others say so.
 	Alive Status = iota + 1
-	// Suspect says that it has not answered this node's probes lately; others may still hear it.
+	// Suspect says that it has not answered this node's probes lately, or that another one has come at its address; others
+	// may still hear it.
 	Suspect
 	// Dead says that it left or that probes and questions to others failed for seconds. It is shown for a while.
 	Dead
@@ -136,11 +137,11 @@ func (m *members) list() []Member {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	silence := m.silence()
+	silence, latest := m.silence(), m.latest()
 	out := make([]Member, 0, len(m.known))
 	for _, k := range m.known {
 		c := k.member
-		if c.Status == Alive && c.ID != m.self && now.Sub(k.heard) > silence {
+		if c.Status == Alive && c.ID != m.self && (now.Sub(k.heard) > silence || latest[c.GossipAddr] != k) {
 			c.Status = Suspect
 		}
 		out = append(out, c)
@@ -152,6 +153,21 @@ func (m *members) list() []Member {
 		return strings.Compare(a.ID, b.ID)
 	})
 	return out
+}
+
+// latest gives the member that came last at each address. A node whose disk was replaced comes at the address of the one
+// that it was, which memberlist takes for alive for seconds more. The caller holds the lock.
+func (m *members) latest() map[string]*known {
+	latest := make(map[string]*known, len(m.known))
+	for _, k := range m.known {
+		if k.member.Status != Alive {
+			continue
+		}
+		if at := latest[k.member.GossipAddr]; at == nil || k.member.Since.After(at.member.Since) {
+			latest[k.member.GossipAddr] = k
+		}
+	}
+	return latest
 }
 
 // silence is how long a member that answers may be unheard of: one of the others is probed at a time, so that a round

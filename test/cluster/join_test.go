@@ -169,7 +169,7 @@ func TestReplacementAtAnotherAddressTakesTheDeadNodesPlace(t *testing.T) {
 	await(t, 60*time.Second, gone.name+" to be shown as dead", func() bool { return c.member(gone) == "dead" })
 	c.must("members", "remove", gone.name)
 	replacement := c.add()
-	await(t, 60*time.Second, replacement.name+" to be a voter, and three members in all", func() bool { return c.threeMembers(replacement, "") })
+	await(t, 60*time.Second, replacement.name+" to be a voter, and three members in all", func() bool { return c.threeMembers(replacement) })
 	await(t, 60*time.Second, "all copies of what totals has", func() bool { return c.copies("totals") })
 	c.must("members", "transfer", replacement.name)
 	await(t, 30*time.Second, replacement.name+" to lead", func() bool { return c.leader() == replacement })

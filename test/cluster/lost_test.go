@@ -62,7 +62,6 @@ func TestNodeWithAnEmptyDirectoryTakesThePlaceOfTheLostOne(t *testing.T) {
 		if lost == leader {
 			lost = c.nodes[1]
 		}
-		had := c.idOf(lost)
 		if err := lost.proc.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +75,7 @@ func TestNodeWithAnEmptyDirectoryTakesThePlaceOfTheLostOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.start(lost)
-		await(t, 30*time.Second, lost.name+" to be a voter, and three members in all", func() bool { return c.threeMembers(lost, had) })
+		await(t, 30*time.Second, lost.name+" to be a voter, and three members in all", func() bool { return c.threeMembers(lost) })
 		t.Logf("%s is back as a new member", lost.name)
 	}
 	f.wait(t, 60*time.Second)
@@ -94,20 +93,20 @@ func (c *cluster) identity(n *node) (id string) {
 	return id
 }
 
-// threeMembers reports whether Raft has three voters, the node among them, under another id than it had: gossip takes the
-// one that it was for alive for a while.
-func (c *cluster) threeMembers(n *node, had string) bool {
+// threeMembers reports whether Raft has three voters, and the node among them by the id that it has now: the old one is
+// shown alive for a while.
+func (c *cluster) threeMembers(n *node) bool {
 	var m members
 	if !c.read(&m, "members") {
 		return false
 	}
-	voters, found := 0, false
+	members, found := 0, false
 	for _, o := range m.Members {
 		if o.Raft == "none" {
 			continue
 		}
-		voters++
-		found = found || o.Name == n.name && o.ID != had && o.Status == "alive"
+		members++
+		found = found || o.ID == c.identity(n) && o.Status == "alive"
 	}
-	return voters == 3 && found
+	return members == 3 && found
 }
