@@ -59,7 +59,7 @@ func main() {
 	flag.StringVar(&o.node, "node", "bin/raftstream", "binary of the node")
 	flag.StringVar(&o.only, "only", "", "measures to run, separated by commas; all if empty: "+names())
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of what is compared")
-	flag.IntVar(&o.kills, "kills", 60, "kills of a leader, half of them without the election watch")
+	flag.IntVar(&o.kills, "kills", 60, "kills of a leader: at rest, as many without the election watch, and as many under load")
 	flag.IntVar(&o.load, "load", 60, "seconds of full load")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
