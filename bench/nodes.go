@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -114,9 +115,15 @@ func (c *nodes) leader(ctx context.Context) (n *node, term uint64, err error) {
 	return n, term, err
 }
 
-// ready waits until every node follows or leads and count executors take work: then a fault meets a cluster at rest.
+// ready waits until every node says itself that it can do its work, and the leader sees it follow: then a fault meets a
+// cluster at rest. What gossip says of a node that was killed a moment ago is old.
 func (c *nodes) ready(ctx context.Context) error {
 	return poll(ctx, "every node", func() (bool, error) {
+		for _, n := range c.all {
+			if err := n.ready(ctx); err != nil {
+				return false, err
+			}
+		}
 		m, err := c.client.ListMembers(ctx, &raftstreamv1.ListMembersRequest{})
 		if err != nil {
 			return false, err
@@ -130,6 +137,25 @@ func (c *nodes) ready(ctx context.Context) error {
 		}
 		return in == len(c.all), nil
 	})
+}
+
+// ready asks a node whether it can do its work: a driver knows who leads, an executor works under a session.
+func (n *node) ready(ctx context.Context) error {
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/ready", n.http), nil)
+	if err != nil {
+		return err
+	}
+	r, err := http.DefaultClient.Do(ask)
+	if err != nil {
+		return err
+	}
+	if err := r.Body.Close(); err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("node %s: %s", n.name, r.Status)
+	}
+	return nil
 }
 
 // submit submits a word count over an ingest stream.
