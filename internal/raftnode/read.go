@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/raftstream/raftstream/fsm"
 )
 
@@ -66,12 +68,41 @@ func (n *Node) verify() {
 			return
 		}
 		waiting := n.moreReads([]*reading{first})
-		err := n.raft.VerifyLeader().Error()
-		if err != nil {
+		var err error
+		if !n.proves() {
 			err = fmt.Errorf("read: %w", n.notLeader())
 		}
 		n.confirm(waiting, err)
 	}
+}
+
+// proves reports whether a majority says that this node leads, asked after the call began. Raft alone counts every answer
+// that comes after the call, non-voters' too: one that was under way before may be older than the next leader. Each
+// follower has two such at most, of entries and of heartbeats, so that few turns are enough; without a majority this node
+// steps down.
+func (n *Node) proves() bool {
+	term, leader := n.leading()
+	round := n.transport.newRound()
+	for leader {
+		if n.raft.VerifyLeader().Error() != nil {
+			return false
+		}
+		voters, agreed := 0, 0
+		for _, s := range n.Configuration() {
+			if !s.Voter {
+				continue
+			}
+			voters++
+			if s.ID == n.config.ID || n.transport.answered(raft.ServerID(s.ID), term, round) {
+				agreed++
+			}
+		}
+		if agreed > voters/2 {
+			return true
+		}
+		leader = n.IsLeader(term)
+	}
+	return false
 }
 
 func (n *Node) moreReads(waiting []*reading) []*reading {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,6 +42,8 @@ type transport struct {
 
 	mu       sync.Mutex
 	progress map[raft.ServerID]progress
+	answers  map[raft.ServerID]answer
+	round    uint64    // of proofs of the leadership, see newRound
 	closed   bool      // no worker begins any more
 	heard    time.Time // a leader's last word on what is committed
 	back     time.Time // the first one after a silence
@@ -50,6 +54,12 @@ type transport struct {
 type progress struct {
 	match uint64
 	at    time.Time
+}
+
+// answer is the last word of a follower that this server leads.
+type answer struct {
+	term  uint64
+	round uint64 // in which it was asked for
 }
 
 // newTransport makes a transport; voteAsked is told of every request for a vote, after raft got it.
@@ -67,6 +77,7 @@ func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest)) *transpor
 		handed:   make(chan raft.RPC),
 		stop:     make(chan struct{}),
 		progress: map[raft.ServerID]progress{},
+		answers:  map[raft.ServerID]answer{},
 	}
 	t.workers.Go(func() { t.forward(voteAsked) })
 	return t
@@ -151,17 +162,42 @@ func (t *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *r
 	})
 }
 
-// AppendEntries sends entries and remembers what the follower holds.
+// AppendEntries sends entries and remembers what the follower holds, and in which round it was asked.
 func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest,
 	r *raft.AppendEntriesResponse,
 ) error {
+	t.mu.Lock()
+	round := t.round
+	t.mu.Unlock()
 	err := t.NetworkTransport.AppendEntries(id, t.where(id, to), q, r)
-	if err == nil && r.Success && q.PrevLogEntry+uint64(len(q.Entries)) > 0 {
-		t.mu.Lock()
-		t.progress[id] = progress{q.PrevLogEntry + uint64(len(q.Entries)), time.Now()}
-		t.mu.Unlock()
+	if err != nil || !r.Success {
+		return err
 	}
-	return err
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.answers[id]; q.Term > old.term || q.Term == old.term && round > old.round {
+		t.answers[id] = answer{q.Term, round}
+	}
+	if match := q.PrevLogEntry + uint64(len(q.Entries)); match > 0 {
+		t.progress[id] = progress{match, time.Now()}
+	}
+	return nil
+}
+
+// newRound begins a proof of the leadership: what is asked from now on is of this round or a later one.
+func (t *transport) newRound() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.round++
+	return t.round
+}
+
+// answered reports whether a server was asked in a round or later whether this one leads in a term, and said so.
+func (t *transport) answered(id raft.ServerID, term, round uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := t.answers[id]
+	return a.term == term && a.round >= round
 }
 
 // InstallSnapshot sends a snapshot.
@@ -218,13 +254,11 @@ func (t *transport) of(id raft.ServerID) (progress, bool) {
 func (t *transport) keep(servers []raft.Server) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	kept := make(map[raft.ServerID]progress, len(servers))
-	for _, s := range servers {
-		if p, ok := t.progress[s.ID]; ok {
-			kept[s.ID] = p
-		}
+	gone := func(id raft.ServerID) bool {
+		return !slices.ContainsFunc(servers, func(s raft.Server) bool { return s.ID == id })
 	}
-	t.progress = kept
+	maps.DeleteFunc(t.progress, func(id raft.ServerID, _ progress) bool { return gone(id) })
+	maps.DeleteFunc(t.answers, func(id raft.ServerID, _ answer) bool { return gone(id) })
 }
 
 // Close stops listening and closes every connection, accepted or dialled.
