@@ -281,7 +281,9 @@ func (t *tour) follow(ctx context.Context, addr string, v verdict) error {
 	if v.final != nil {
 		return v.final
 	}
-	t.last = v.reason
+	if t.last == nil || ctx.Err() == nil { // an attempt that was cut short tells less than the one before it
+		t.last = v.reason
+	}
 	if v.here == nil {
 		t.client.failed(addr)
 	}

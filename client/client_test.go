@@ -120,7 +120,7 @@ func TestNobodyThere(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = newClient(t, dead).GetApp(limit(t, 300*time.Millisecond), &raftstreamv1.GetAppRequest{Name: "wc"})
+	_, err = newClient(t, dead).GetApp(limit(t, time.Second), &raftstreamv1.GetAppRequest{Name: "wc"})
 	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("%v, expected why", err)
 	}
