@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -46,10 +47,19 @@ func listen(t *testing.T, addr string) *net.TCPListener {
 	return l.(*net.TCPListener)
 }
 
+// ownLoopback is an address where no other test listens: a port that a fake has closed must stay refused, and tests of
+// other packages, which run at the same time, take free ports of 127.0.0.1. Only Linux has all of 127.0.0.0/8.
+func ownLoopback() string {
+	if runtime.GOOS == "linux" {
+		return "127.0.83.1:0"
+	}
+	return "127.0.0.1:0"
+}
+
 func newFake(t *testing.T, node string) *fakeNode {
 	t.Helper()
 	n := &fakeNode{
-		t: t, rpc: listen(t, "127.0.0.1:0"), gossip: listen(t, "127.0.0.1:0"), conns: map[net.Conn]bool{},
+		t: t, rpc: listen(t, ownLoopback()), gossip: listen(t, ownLoopback()), conns: map[net.Conn]bool{},
 		next: make(chan struct{}),
 	}
 	n.start(node, 1)
