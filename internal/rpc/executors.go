@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -32,11 +34,13 @@ type Executors struct {
 	cfg  ExecutorsConfig
 	dial dialFunc
 
-	mu     sync.Mutex
-	local  job.Server
-	conns  map[string]*pooled
-	uses   uint64
-	closed bool
+	mu    sync.Mutex
+	local job.Server
+	conns map[string]*pooled
+	// dropped are no longer in conns: the last call that runs on one closes it.
+	dropped map[*pooled]bool
+	uses    uint64
+	closed  bool
 }
 
 type pooled struct {
@@ -47,7 +51,7 @@ type pooled struct {
 
 // NewExecutors makes an empty pool.
 func NewExecutors(cfg ExecutorsConfig) *Executors {
-	return &Executors{cfg: cfg, dial: dialTCP, conns: map[string]*pooled{}}
+	return &Executors{cfg: cfg, dial: dialTCP, conns: map[string]*pooled{}, dropped: map[*pooled]bool{}}
 }
 
 // Attach names the executor of this process.
@@ -60,8 +64,9 @@ func (e *Executors) Attach(s job.Server) {
 // Close breaks off all calls.
 func (e *Executors) Close() error {
 	e.mu.Lock()
-	conns := e.conns
+	conns := slices.AppendSeq(slices.Collect(maps.Keys(e.dropped)), maps.Values(e.conns))
 	e.conns, e.closed = nil, true
+	clear(e.dropped)
 	e.mu.Unlock()
 	var errs []error
 	for _, p := range conns {
@@ -102,14 +107,18 @@ func (e *Executors) take(addr string) (*pooled, error) {
 func (e *Executors) give(p *pooled) {
 	e.mu.Lock()
 	p.calls--
+	var drop *grpc.ClientConn
+	if e.dropped[p] && p.calls == 0 {
+		drop = p.conn
+		delete(e.dropped, p)
+	}
 	var oldest string
 	for addr, c := range e.conns {
 		if c.calls == 0 && (oldest == "" || c.last < e.conns[oldest].last) {
 			oldest = addr
 		}
 	}
-	var drop *grpc.ClientConn
-	if len(e.conns) > connectionsMax && oldest != "" {
+	if drop == nil && len(e.conns) > connectionsMax && oldest != "" {
 		drop = e.conns[oldest].conn
 		delete(e.conns, oldest)
 	}
@@ -120,17 +129,18 @@ func (e *Executors) give(p *pooled) {
 }
 
 // discard drops a connection that cannot be made, so that the next call dials anew: the caller decides when to come
-// again, not gRPC's back-off. No call runs on it.
+// again, not gRPC's back-off. By now gRPC may be dialling again; what that dial came to would answer a later call. Calls
+// that are still on it end by themselves, the last one closes it.
 func (e *Executors) discard(addr string, p *pooled) {
-	if p.conn.GetState() != connectivity.TransientFailure {
+	if p.conn.GetState() == connectivity.Ready {
 		return
 	}
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.conns[addr] == p {
 		delete(e.conns, addr)
+		e.dropped[p] = true
 	}
-	e.mu.Unlock()
-	_ = p.conn.Close() // again, if another call came first
 }
 
 // call runs f with a client of the peer and makes its error one of the engine.

@@ -304,11 +304,7 @@ func TestRestartedPeerIsReachedAtOnce(t *testing.T) {
 		s := NewServer(ServerConfig{Executor: e})
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(p.GRPC()) }()
-		err := x.Put(t.Context(), peer, job.BlockData{})
-		if err != nil { // the answer to a dial from before the start; the next one is not put off
-			err = x.Put(t.Context(), peer, job.BlockData{})
-		}
-		if err != nil {
+		if err := x.Put(t.Context(), peer, job.BlockData{}); err != nil {
 			t.Errorf("start %d: %v", round, err)
 		}
 		s.Stop(t.Context())
