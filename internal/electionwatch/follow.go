@@ -69,6 +69,9 @@ func (w *Watch) follow(ctx context.Context, p *peer) {
 			said = err.Error()
 			w.log.Debug("election watch: no answer", "peer", p.node, "error", err)
 		}
+		if err != nil && !pace.hurried() {
+			w.lookedInVain(p)
+		}
 		pace.pause(ctx, p.wake, err == nil || errors.Is(err, syscall.ECONNREFUSED))
 	}
 }
@@ -150,8 +153,10 @@ type pace struct {
 
 func (p *pace) hurry() { p.until, p.next = time.Now().Add(hurry), 0 }
 
+func (p *pace) hurried() bool { return time.Now().Before(p.until) }
+
 func (p *pace) limit() time.Duration {
-	if time.Now().Before(p.until) {
+	if p.hurried() {
 		return hurryDial
 	}
 	return dialTime
@@ -163,7 +168,7 @@ func (p *pace) pause(ctx context.Context, wake <-chan struct{}, cheap bool) {
 	if cheap {
 		most = maxPause
 	}
-	if !time.Now().Before(p.until) {
+	if !p.hurried() {
 		p.next = min(max(2*p.next, minPause), most)
 		d = p.next
 	}

@@ -103,6 +103,7 @@ type peer struct {
 	at      Peer // as listed last
 	verdict Verdict
 	over    uint64 // generations below this one are over
+	looking bool   // its connection has ended, and why is being looked for in a hurry
 }
 
 func (p *peer) connected() bool { return p.verdict == Alive || p.verdict == Restarted }
@@ -140,8 +141,8 @@ func (w *Watch) Run(ctx context.Context) error {
 	}
 }
 
-// reconcile starts to watch who is new and stops to watch who is listed no more, unless it is connected: then its
-// end will still be found.
+// reconcile starts to watch who is new and stops to watch who is listed no more, unless it is connected, or was a moment
+// ago: then its end will still be found.
 func (w *Watch) reconcile(ctx context.Context, listed []Peer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -164,7 +165,7 @@ func (w *Watch) reconcile(ctx context.Context, listed []Peer) {
 		}
 	}
 	for node, p := range gone {
-		if !p.connected() {
+		if !p.connected() && !p.looking {
 			p.stop()
 			delete(w.peers, node)
 		}
@@ -228,12 +229,20 @@ func (w *Watch) Changed() <-chan struct{} {
 func (w *Watch) know(p *peer, v Verdict, over uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	p.looking = p.connected() && v == Unknown
 	p.verdict = v
 	if over > 0 {
 		p.over = over
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
+}
+
+// lookedInVain takes note that a peer's connection has ended for a reason that will not show soon.
+func (w *Watch) lookedInVain(p *peer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.looking = false
 }
 
 // addresses gives where a peer is listed now.
