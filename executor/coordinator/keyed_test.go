@@ -96,8 +96,9 @@ func (d *node) Collect(dataset.Task, int, int) dataset.Rows { panic("nothing is 
 
 type state struct{ *node }
 
-func (d state) Base() id.Time        { return d.id.Time - 1000 }
-func (d state) Empty() dataset.State { panic("nothing is computed here") }
+func (d state) Base() id.Time             { return d.id.Time - 1000 }
+func (d state) Initial(int) dataset.State { panic("nothing is computed here") }
+func (d state) Blank() dataset.State      { panic("nothing is computed here") }
 
 type shuffle struct{ *node }
 

@@ -19,8 +19,11 @@ var _ dataset.Stateful = (*totals)(nil)
 // Base implements dataset.Stateful.
 func (d *totals) Base() id.Time { return d.id.Time - 1000 }
 
-// Empty implements dataset.Stateful.
-func (d *totals) Empty() dataset.State { return NewTable() }
+// Initial implements dataset.Stateful.
+func (d *totals) Initial(int) dataset.State { return NewTable() }
+
+// Blank implements dataset.Stateful.
+func (d *totals) Blank() dataset.State { return NewTable() }
 
 // Collect implements dataset.Dataset: it advances, and gives all rows whatever the limit.
 func (d *totals) Collect(t dataset.Task, part, _ int) dataset.Rows { return d.words(t, part) }

@@ -88,7 +88,7 @@ func (t *task) base(d dataset.Stateful) (*job.StateBase, error) {
 // chain of a checkpoint has; nil where the launch has neither.
 func (t *task) loader(d dataset.Stateful, b *job.StateBase, base job.Held) func(context.Context) (dataset.State, error) {
 	if b.Base.Attempt == 0 {
-		return func(context.Context) (dataset.State, error) { return d.Empty(), nil }
+		return func(context.Context) (dataset.State, error) { return d.Initial(base.Part), nil }
 	}
 	var chain []*job.Piece
 	for i := range b.Chain {
@@ -100,7 +100,7 @@ func (t *task) loader(d dataset.Stateful, b *job.StateBase, base job.Held) func(
 		return nil
 	}
 	return func(ctx context.Context) (dataset.State, error) {
-		s := d.Empty()
+		s := d.Blank()
 		if err := t.runner.states.Restore(t.launch.App.ID, base, s, t.runner.pieces(ctx, chain)); err != nil {
 			return nil, unreadable(err)
 		}

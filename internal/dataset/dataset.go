@@ -65,8 +65,10 @@ type Stateful interface {
 	Dataset
 	// Base is the time of the stream whose state this one goes on from; at or before zero time the state is empty.
 	Base() id.Time
-	// Empty makes a partition without rows.
-	Empty() State
+	// Initial makes a partition as it is at zero time: without rows, but for those that the user gives it then.
+	Initial(part int) State
+	// Blank makes a partition without rows, for images of checkpoints to be decoded into.
+	Blank() State
 }
 
 // State is one partition of keyed state as of one time of its stream. The engine keeps it between batches. Between two

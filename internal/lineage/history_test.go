@@ -169,7 +169,7 @@ func TestRestoredStateIsTheStateThatWasNeverLost(t *testing.T) {
 }
 
 func (u *updates[K, V, S]) empty(t *testing.T) dataset.State {
-	return stateful(t, u.node(t, u.at, nil)).Empty()
+	return stateful(t, u.node(t, u.at, nil)).Blank()
 }
 
 // batches draws input; what is in it comes from a seed, so that batches are large as often as small.
@@ -218,7 +218,7 @@ func sampleChunks(t testing.TB) (empty func() dataset.State, chunks [][]byte) {
 	run(in).Encode(0, true, 1<<20, add)
 	run([][]pair[string, string]{{{"bb", "gone"}, {"a", "4"}}}).Encode(1000, false, 1<<20, add)
 	n := u.node(t, u.at, nil)
-	return func() dataset.State { return n.Deps()[0].On.(dataset.Stateful).Empty() }, chunks
+	return func() dataset.State { return n.Deps()[0].On.(dataset.Stateful).Blank() }, chunks
 }
 
 // Rule 12 of the invariants: a damaged checkpoint is detected and never taken for state.

@@ -111,7 +111,7 @@ func BenchmarkChunks1M(b *testing.B) {
 		var chunks [][]byte
 		rows := encode(true, func(c []byte) { chunks = append(chunks, c) })
 		for b.Loop() {
-			to := n.Deps()[0].On.(dataset.Stateful).Empty()
+			to := n.Deps()[0].On.(dataset.Stateful).Blank()
 			for _, c := range chunks {
 				if err := to.Decode(c, at); err != nil {
 					b.Fatal(err)

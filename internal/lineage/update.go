@@ -61,8 +61,11 @@ var _ dataset.Stateful = (*updated[int, int, int, int])(nil)
 // Base implements dataset.Stateful.
 func (d *updated[K, V, S, Q]) Base() id.Time { return d.base }
 
-// Empty implements dataset.Stateful.
-func (d *updated[K, V, S, Q]) Empty() dataset.State { return newState(d.key, d.state) }
+// Initial implements dataset.Stateful.
+func (d *updated[K, V, S, Q]) Initial(int) dataset.State { return d.Blank() }
+
+// Blank implements dataset.Stateful.
+func (d *updated[K, V, S, Q]) Blank() dataset.State { return newState(d.key, d.state) }
 
 // Collect advances the state. It gives no rows: they are read through the node above.
 func (d *updated[K, V, S, Q]) Collect(t dataset.Task, part, _ int) dataset.Rows {

@@ -185,7 +185,7 @@ func TestTheEngineSeesTheStateOnce(t *testing.T) {
 		t.Error("the node itself is stateful")
 	}
 	s := stateful(t, n)
-	if s.Base() != 0 || s.Partitions() != 3 || s.Empty().Len() != 0 || s.ID().Time != 1000 || s.Deps()[0].Shuffle == nil {
+	if s.Base() != 0 || s.Partitions() != 3 || s.Blank().Len() != 0 || s.ID().Time != 1000 || s.Deps()[0].Shuffle == nil {
 		t.Errorf("dataset %v: base %d, %d partitions", s.ID(), s.Base(), s.Partitions())
 	}
 	// Records that are spread by key already are not shuffled again, nor is what is made of the states.
@@ -245,7 +245,7 @@ func TestWhatIsKeptIsACopy(t *testing.T) {
 		expect(t, u.batch(t, nil), want)
 	}
 	s, at := u.e.State(lineagetest.StatePart{Stream: states})
-	restored := stateful(t, u.node(t, at, nil)).Empty()
+	restored := stateful(t, u.node(t, at, nil)).Blank()
 	s.Encode(0, true, 1<<20, func(chunk []byte, _ int64) bool {
 		if err := restored.Decode(chunk, at); err != nil {
 			t.Error(err)

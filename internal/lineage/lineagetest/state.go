@@ -55,7 +55,7 @@ func (t *task) State(d dataset.Stateful, part int, advance func(base dataset.Sta
 	p := StatePart{d.ID().Stream, part}
 	h := t.e.states[p]
 	if h == nil {
-		t.e.Restore(p, d.Empty(), d.Base())
+		t.e.Restore(p, d.Initial(part), d.Base())
 		h = t.e.states[p]
 	}
 	if h.at != d.Base() {
