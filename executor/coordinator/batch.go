@@ -47,6 +47,7 @@ type batch struct {
 	lostBlocks []id.Block
 
 	keyed  *keyed
+	made   map[statePart]bool       // state of this batch time that tasks of this run have left
 	denied map[denial]int           // how often an executor did not have the state that it was to have
 	silent map[id.Session]time.Time // since when holders of state have not answered
 	past   *past                    // nil: to be asked for
@@ -62,6 +63,7 @@ func (c *Coordinator) newBatch(a *app, cur *current) *batch {
 		stages:   map[stageKey]*progress{},
 		links:    map[link]*linkFaults{},
 		given:    map[source]bool{},
+		made:     map[statePart]bool{},
 		denied:   map[denial]int{},
 		silent:   map[id.Session]time.Time{},
 		log: c.log.With("app", cur.batch.App.Name, "batch", int64(cur.batch.Time),
@@ -86,7 +88,8 @@ func (c *Coordinator) batch(ctx context.Context, a *app, cur *current) (*job.Bat
 	return report, err
 }
 
-// jobs runs one job per output operation, in the order in which they were registered.
+// jobs runs one job per output operation, in the order in which they were registered, and advances the state that none
+// of them has read.
 func (b *batch) jobs(ctx context.Context) error {
 	app, err := b.cfg.Graph(b.order.App)
 	if err != nil {
@@ -101,11 +104,11 @@ func (b *batch) jobs(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return b.advanceRest(ctx)
 }
 
-// acceptLoss leaves out what the outputs read and nobody holds, before anything is computed: every output must see the
-// same blocks.
+// acceptLoss leaves out what the batch reads and nobody holds, before anything is computed: every output and all state
+// must see the same blocks.
 func (b *batch) acceptLoss(ctx context.Context) error {
 	if !b.order.AcceptLoss {
 		return nil
@@ -113,6 +116,15 @@ func (b *batch) acceptLoss(ctx context.Context) error {
 	var all []source
 	for _, out := range b.app.Outputs() {
 		t, err := b.outputTree(ctx, out)
+		if err != nil {
+			return err
+		}
+		if t != nil {
+			all = append(all, t.leaves...)
+		}
+	}
+	for _, st := range b.app.Plan().States {
+		t, _, err := b.plantState(ctx, st.Stream, b.order.Time)
 		if err != nil {
 			return err
 		}

@@ -18,14 +18,15 @@ import (
 	"github.com/raftstream/raftstream/internal/plan"
 )
 
-// Streams of the graph of states: a source; state over it; state over that state; other state over the source; and a
-// stream that reads both states over the source in one task.
+// Streams of the graph of states: a source; state over it; state over that state; other state over the source; a
+// stream that reads both states over the source in one task; and one that reads the second state in every other batch.
 const (
 	source id.Stream = iota
 	first
 	second
 	other
 	both
+	seldom
 )
 
 // states is a graph of streams with keyed state; zero time is 0 and a batch is a second.
@@ -39,7 +40,8 @@ type states struct {
 func (g *states) Plan() *plan.Plan {
 	p := &plan.Plan{BatchMS: 1000, RememberMS: 1000, CheckpointMS: g.every}
 	for _, s := range []id.Stream{first, second, other} {
-		if slices.Contains(g.outputs, s) || slices.Contains(g.outputs, both) && s != second || slices.Contains(g.outputs, second) && s == first {
+		overSecond := slices.Contains(g.outputs, second) || slices.Contains(g.outputs, seldom)
+		if slices.Contains(g.outputs, s) || slices.Contains(g.outputs, both) && s != second || overSecond && s != other {
 			p.States = append(p.States, plan.State{Stream: s, SlideMS: 1000, Partitions: g.parts})
 		}
 	}
@@ -50,6 +52,9 @@ func (g *states) Plan() *plan.Plan {
 }
 
 func (g *states) Dataset(s id.Stream, at id.Time, in dataset.Sources) (dataset.Dataset, bool, error) {
+	if s == seldom && at%2000 != 0 {
+		return nil, false, nil
+	}
 	return g.dataset(s, at, in), true, nil
 }
 
@@ -59,8 +64,10 @@ func (g *states) dataset(s id.Stream, at id.Time, in dataset.Sources) dataset.Da
 	case source:
 		d.parts = in.Partitions(source, at)
 		return d
+	case seldom:
+		d.deps = []dataset.Dep{{On: g.dataset(second, at, in), Narrow: same}}
+		return d
 	case both:
-		same := func(p int) []int { return []int{p} }
 		d.deps = []dataset.Dep{{On: g.dataset(first, at, in), Narrow: same}, {On: g.dataset(other, at, in), Narrow: same}}
 		return d
 	case second:
@@ -70,6 +77,8 @@ func (g *states) dataset(s id.Stream, at id.Time, in dataset.Sources) dataset.Da
 	}
 	return state{d}
 }
+
+func same(p int) []int { return []int{p} }
 
 func (g *states) Outputs() (all []dataset.Output) {
 	for _, s := range g.outputs {

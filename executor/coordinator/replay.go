@@ -102,7 +102,7 @@ func (s *stage) restore(ctx context.Context, missing []absent) error {
 			if m.stateful != st {
 				continue
 			}
-			if s.output == noOutput && st.of.ID().Stream == s.remakes {
+			if s.earlier() && st.of.ID().Stream == s.remakes {
 				return &lostWork{fmt.Sprintf("%s: state of partition %d at %d got lost", s.name, m.part, st.base.Time), true}
 			}
 			since, _, err := s.origin(ctx, st, m.part, map[id.Session]job.Peer{m.at: {}})
@@ -168,17 +168,22 @@ func (b *batch) remake(ctx context.Context, stream id.Stream, t id.Time, parts [
 		}
 	}
 	tr.makes = makes
-	pending := slices.Clone(parts)
+	return tr.leave(ctx, of, slices.Clone(parts), at)
+}
+
+// leave computes partitions of the state that the tree was planted for, until all of them have left it; at says where,
+// nil for wherever is best.
+func (t *tree) leave(ctx context.Context, of dataset.Stateful, pending []int, at map[int]id.Session) error {
 	s := &stage{
-		tree: tr, key: stageKey{kind: job.StateTasks, state: of.ID()}, of: of, pins: at,
-		name: fmt.Sprintf("state of stream %d at %d", stream, t),
+		tree: t, key: stageKey{kind: job.StateTasks, state: of.ID()}, of: of, pins: at,
+		name: fmt.Sprintf("state of stream %d at %d", t.remakes, t.at.Time),
 		done: func(res job.TaskResult, _ job.Peer) {
 			pending = slices.DeleteFunc(pending, func(p int) bool { return p == res.Part })
 		},
 	}
 	for len(pending) > 0 {
-		err := b.insist(ctx, false, func() error {
-			if err := tr.before(ctx, of, map[dataset.ID]bool{}); err != nil {
+		err := t.insist(ctx, at == nil, func() error { // who pinned them begins anew where state was lost
+			if err := t.before(ctx, of, map[dataset.ID]bool{}); err != nil {
 				return err
 			}
 			return s.run(ctx, slices.Clone(pending))
@@ -190,7 +195,40 @@ func (b *batch) remake(ctx context.Context, stream id.Stream, t id.Time, parts [
 	return nil
 }
 
-// plantState makes the tree of a stream's state at an earlier time, and finds the state in it; nil where there is none.
+// advanceRest makes the state of this batch that no task has left yet: an output read only some partitions of a stream
+// with state, or none at this time, as one over a window that slides by several batches. Every partition must have a
+// version at each of the stream's times, for the next one to go on from (rule 7). Where all of it was left nothing is
+// planted and nothing sent.
+func (b *batch) advanceRest(ctx context.Context) error {
+	for _, st := range slices.Backward(b.app.Plan().States) { // what is over other state reads that on its way
+		if slide := max(st.SlideMS, 1); int64(b.order.Time-b.order.App.Spec.ZeroTime)%slide != 0 {
+			continue
+		}
+		var rest []int
+		for p := range st.Partitions {
+			if !b.made[statePart{st.Stream, p}] {
+				rest = append(rest, p)
+			}
+		}
+		if len(rest) == 0 {
+			continue
+		}
+		t, of, err := b.plantState(ctx, st.Stream, b.order.Time)
+		if err != nil {
+			return err
+		}
+		if of == nil {
+			continue // the stream has had no dataset so far
+		}
+		t.makes = job.Version{Time: b.order.Time, Attempt: b.order.Authority.Attempt}
+		if err := t.leave(ctx, of, rest, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plantState makes the tree of a stream's state at a time, and finds the state in it; nil where there is none.
 func (b *batch) plantState(ctx context.Context, stream id.Stream, t id.Time) (*tree, dataset.Stateful, error) {
 	tr, err := b.plant(ctx, stream, t)
 	if err != nil {

@@ -100,7 +100,7 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 			return err
 		}
 		delay = min(delay*2, maxDelay)
-		if s.output == noOutput { // its blocks are not in the order: where they are now is in the history
+		if s.earlier() { // its blocks are not in the order: where they are now is in the history
 			s.past = nil
 			if _, err := s.recall(ctx); err != nil {
 				return err

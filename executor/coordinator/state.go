@@ -342,6 +342,9 @@ func (s *stage) keptState(part int, by id.Session) {
 		for _, p := range st.parts[part] {
 			read = append(read, st.key(p))
 			s.keyed.holders.made(st.key(p), by, st.base, s.makes)
+			if !s.earlier() {
+				s.made[st.key(p)] = true
+			}
 			delete(s.keyed.moves, st.key(p))
 			delete(s.denied, denial{by, st.key(p), s.makes})
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
-// noOutput is the output of a tree that belongs to the state of an earlier time (job.Launch.Output).
+// noOutput is the output of a tree that is planted for the state that it leaves (job.Launch.Output).
 const noOutput = -1
 
 // tree is the lineage of one dataset: what is cut into stages.
@@ -26,6 +26,9 @@ type tree struct {
 	makes   job.Version // of the state that its stages leave
 	remakes id.Stream   // without an output: the stream whose state it is for
 }
+
+// earlier reports whether the tree is of an earlier batch, which is computed again for its state.
+func (t *tree) earlier() bool { return t.at.Time < t.order.Time }
 
 // plant makes the tree of a stream's dataset at a time; nil where there is none. The error is the user's.
 func (b *batch) plant(ctx context.Context, s id.Stream, at id.Time) (t *tree, err error) {
@@ -116,7 +119,7 @@ func (t *tree) mapped(dep dataset.Dep) *mapped {
 	m := t.shuffles[dep.Shuffle.ID()]
 	if m == nil {
 		m = &mapped{holders: make([]id.Session, dep.On.Partitions())}
-		if t.output == noOutput {
+		if t.earlier() {
 			m.again = t.at.Time
 		}
 		t.shuffles[dep.Shuffle.ID()] = m

@@ -120,7 +120,8 @@ const (
 	MapTasks Kind = iota + 1
 	// OutputTasks runs output operation Launch.Output.
 	OutputTasks
-	// StateTasks computes partitions of a stateful dataset of an earlier time again, for the state that they leave.
+	// StateTasks computes partitions of a stateful dataset for the state that they leave: of an earlier time again, or of
+	// the batch's own where no output has read them.
 	StateTasks
 	// CheckpointTasks stores the state of partitions as pieces of a checkpoint on Factor stores. Launch.Time is that of
 	// the batch whose state it is, which is completed: such a launch is fenced by its office alone. It has no lineage.
@@ -157,7 +158,7 @@ type Launch struct {
 	Kind       Kind
 	Dataset    dataset.ID        // whose partitions are computed: the output's dataset, or the one below the shuffle
 	Shuffle    dataset.ShuffleID // MapTasks
-	Output     int               // index of the output operation whose lineage this stage belongs to; -1 for an earlier time's state
+	Output     int               // index of the output operation whose lineage this stage belongs to; -1 for StateTasks and the stages below them
 	Root       dataset.ID        // stream and time of the dataset whose lineage this stage belongs to (Sub is not used)
 	Parts      []int
 	Try        int // from 1
