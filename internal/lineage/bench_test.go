@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/raftstream/raftstream/internal/codec"
@@ -80,6 +82,37 @@ func BenchmarkWordCount(b *testing.B) {
 			perWord(b)
 		})
 	}
+}
+
+// BenchmarkFusedAgainstHand runs the fused path and the loop by hand over the same table in turn, so that a slow moment of
+// the machine hits both, and reports the median of the pairs' ratios of time.
+func BenchmarkFusedAgainstHand(b *testing.B) {
+	lines, words := block(b, 100_000)
+	var e lineagetest.Engine
+	s := scope()
+	n := given(b, &e, s, lines)
+	data := e.Blocks[lineagetest.Input{Time: 1000}]
+	c := codecOf[string](b)
+	ones := lineage.Map(s, lineage.FlatMap(s, n, strings.FieldsSeq), func(w string) pair[string, int64] { return pair[string, int64]{w, 1} })
+	counts := lineage.CombineByKey(s, ones, keyed[string, int64, int64](b), sum[int64](), 1)
+	var ratios, fused, hand []float64
+	for b.Loop() {
+		start := time.Now()
+		handLoop(b, c, data)
+		middle := time.Now()
+		if err := e.Try(counts, func(t dataset.Task) { counts.Each(t, 0, func(pair[string, int64]) bool { return true }) }); err != nil {
+			b.Fatal(err)
+		}
+		end := time.Now()
+		h, f := float64(middle.Sub(start).Nanoseconds()), float64(end.Sub(middle).Nanoseconds())
+		ratios, hand, fused = append(ratios, f/h), append(hand, h/float64(words)), append(fused, f/float64(words))
+	}
+	for _, all := range [][]float64{ratios, hand, fused} {
+		slices.Sort(all)
+	}
+	b.ReportMetric(ratios[len(ratios)/2], "ratio")
+	b.ReportMetric(hand[len(hand)/2], "hand-ns/word")
+	b.ReportMetric(fused[len(fused)/2], "fused-ns/word")
 }
 
 func handLoop(b *testing.B, c *codec.Codec[string], data []byte) {

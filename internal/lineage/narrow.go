@@ -43,16 +43,19 @@ func FlatMap[T, U any](s *Scope, n *Node[T], f func(T) iter.Seq[U]) *Node[U] {
 func gate[T any](t dataset.Task, yield func(T) bool) (pass func(T) bool, open *bool) {
 	open = new(bool)
 	*open = true
-	left := checkEvery
+	left := checkEvery // 0 and below: the gate is shut, or the context is due to be looked at
 	return func(v T) bool {
-		if left--; left == 0 {
+		if left--; left <= 0 {
+			if !*open || t.Context().Err() != nil {
+				*open, left = false, 0
+				return false
+			}
 			left = checkEvery
-			*open = *open && t.Context().Err() == nil
 		}
-		if *open && yield(v) {
+		if yield(v) {
 			return true
 		}
-		*open = false
+		*open, left = false, 0
 		return false
 	}, open
 }
