@@ -74,7 +74,7 @@ func TestErrorsOfConstructionAreReportedTogetherWithTheirPlace(t *testing.T) {
 	})
 	says(t, err, `program "test": 8 errors`, "dstream/build_test.go:", "map: the function is nil", `map: the option "Partitions" does not apply`,
 		"repartition: 0 partitions, expected 1 to", "Print([0])", "saveAsTextFiles", "remember: duration 0s",
-		"checkpoint: interval 1.5s, expected a multiple of the batch interval 1s", "Partitions(-1)")
+		"checkpoint: interval 1.5s: expected a multiple of the batch interval 1s, e.g. 1s or 2s", "Partitions(-1)")
 	_, err = build(t, func(c *dstream.Context) error { stream[string](c); return nil })
 	says(t, err, `program "test": no output operations registered`)
 }

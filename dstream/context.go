@@ -21,6 +21,7 @@ type Context struct {
 	out       io.Writer
 	plan      plan.Plan
 	streams   []stream
+	pasts     []past // by stream
 	outputs   []dataset.Output
 	receivers map[id.Stream]dataset.Receiver
 	directs   map[id.Stream]dataset.Direct
@@ -42,11 +43,11 @@ func (c *Context) BatchInterval() time.Duration {
 // be called once.
 func (c *Context) Remember(d time.Duration) {
 	c.unsealed("remember")
-	switch {
+	switch err := whole("duration", d); {
+	case err != nil:
+		c.fail("remember", err)
 	case c.remember != 0:
-		c.fail("remember", fmt.Errorf("set twice: %v, then %v", c.remember, d))
-	case d < time.Millisecond:
-		c.fail("remember", fmt.Errorf("duration %v, expected at least 1ms", d))
+		c.fail("remember", fmt.Errorf("set twice, to %v and to %v: expected once", c.remember, d))
 	default:
 		c.remember = d
 	}
@@ -93,7 +94,7 @@ func (c *Context) unsealed(op string) {
 func (c *Context) seal() {
 	c.sealed = true
 	c.plan.BatchMS = c.spec.BatchMS
-	c.plan.RememberMS = max(c.spec.BatchMS, c.remember.Milliseconds())
+	c.sealRemember()
 	c.sealStates()
 }
 
@@ -125,6 +126,7 @@ func add[T any](c *Context, op string, slideMS int64, parents []id.Stream, parts
 	c.unsealed(op)
 	s := &DStream[T]{c: c, id: id.Stream(len(c.streams)), slideMS: slideMS, compute: f}
 	c.streams = append(c.streams, s)
+	c.pasts = append(c.pasts, c.pastOf(op, parents))
 	c.plan.Streams = append(c.plan.Streams, plan.Stream{
 		ID: s.id, Operator: op, Type: typeName[T](), Parents: parents, SlideMS: slideMS, Partitions: parts, At: caller(),
 	})

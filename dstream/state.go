@@ -1,9 +1,7 @@
 package dstream
 
 import (
-	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/raftstream/raftstream/internal/codec"
 	"github.com/raftstream/raftstream/internal/id"
@@ -95,110 +93,4 @@ func (h *history[T]) before(p *pass, at id.Time) (bool, error) {
 		h.none.CompareAndSwap(none, last)
 	}
 	return false, nil
-}
-
-// Checkpoint sets how often the application's state is saved, at least: state is kept in memory by executors, and
-// computed again from the last checkpoint and the input after it when they die. So the interval bounds the work after a
-// death, and how long input is kept. Without it the interval is the least multiple of a stream's slide that is 10 s or
-// more. The shortest interval that was asked for, here or by DStream.Checkpoint, holds for the whole application. A graph
-// without state has nothing to save (Spark: StreamingContext.checkpoint sets a directory; there is none here).
-func (c *Context) Checkpoint(every time.Duration) {
-	c.unsealed("checkpoint")
-	if every <= 0 || every%c.BatchInterval() != 0 {
-		c.fail("checkpoint", fmt.Errorf("interval %v, expected a multiple of the batch interval %v", every, c.BatchInterval()))
-		return
-	}
-	c.checkpoints = append(c.checkpoints, checkpoint{every: every, stream: anyStream, at: caller()})
-}
-
-// Checkpoint sets how often the stream's state is saved (see Context.Checkpoint): a multiple of the stream's interval. On
-// a stream without state the interval is checked, and there is nothing to save.
-func (s *DStream[T]) Checkpoint(every time.Duration) *DStream[T] {
-	s.c.unsealed("checkpoint")
-	if err := multiple(every, s.slideMS); err != nil {
-		s.c.fail("checkpoint", err)
-		return s
-	}
-	s.c.checkpoints = append(s.c.checkpoints, checkpoint{every: every, stream: s.id, at: caller()})
-	return s
-}
-
-// checkpoint is an interval that was asked for.
-type checkpoint struct {
-	every  time.Duration
-	stream id.Stream // anyStream: all of them
-	at     string
-}
-
-const anyStream id.Stream = -1
-
-// multiple checks a checkpoint interval against a stream's slide.
-func multiple(every time.Duration, slideMS int64) error {
-	slide := time.Duration(slideMS) * time.Millisecond
-	switch {
-	case every < slide:
-		return fmt.Errorf("interval %v is lower than the slide %v of the stream", every, slide)
-	case every%slide != 0:
-		return fmt.Errorf("interval %v is not a multiple of the slide %v of the stream", every, slide)
-	}
-	return nil
-}
-
-// checkpointErrs checks the intervals that hold for all streams with state against each of them.
-func (c *Context) checkpointErrs() (errs []error) {
-	for _, ask := range c.checkpoints {
-		for _, s := range c.states {
-			if ask.stream != anyStream {
-				continue
-			}
-			if err := multiple(ask.every, s.SlideMS); err != nil {
-				errs = append(errs, fmt.Errorf("%s: checkpoint: stream %d: %w", ask.at, s.Stream, err))
-			}
-		}
-	}
-	return errs
-}
-
-// sealStates puts the streams with state that outputs need into the plan, and how often they are saved.
-func (c *Context) sealStates() {
-	const usual = 10_000 // ms
-	needed := c.needed()
-	var byDefault, asked int64
-	for _, s := range c.states {
-		if !needed[s.Stream] {
-			continue
-		}
-		c.plan.States = append(c.plan.States, s)
-		byDefault = least(byDefault, (usual+s.SlideMS-1)/s.SlideMS*s.SlideMS)
-		for _, ask := range c.checkpoints {
-			if ask.stream == anyStream || ask.stream == s.Stream {
-				asked = least(asked, ask.every.Milliseconds())
-			}
-		}
-	}
-	if c.plan.CheckpointMS = asked; asked == 0 {
-		c.plan.CheckpointMS = byDefault
-	}
-}
-
-// least is the smaller of two durations, where 0 is none.
-func least(a, b int64) int64 {
-	if a == 0 {
-		return b
-	}
-	return min(a, b)
-}
-
-// needed says which streams the outputs are computed from.
-func (c *Context) needed() []bool {
-	needed := make([]bool, len(c.plan.Streams))
-	for _, o := range c.plan.Outputs {
-		needed[o.Stream] = true
-	}
-	for i := len(needed) - 1; i >= 0; i-- { // parents come before their children
-		for _, p := range c.plan.Streams[i].Parents {
-			needed[p] = needed[p] || needed[i]
-		}
-	}
-	return needed
 }

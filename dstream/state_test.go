@@ -92,7 +92,7 @@ func TestErrorsOfStateAreReportedWithTheirPlace(t *testing.T) {
 		return nil
 	})
 	says(t, err, "5 errors", "dstream/state_test.go:", "updateStateByKey: the function is nil", `updateStateByKey: the option "Source" does not apply`,
-		"checkpoint: interval 500ms is lower than the slide 1s", "checkpoint: interval 1.5s is not a multiple of the slide 1s",
+		"checkpoint: interval 500ms: expected a multiple of the stream's slide 1s, e.g. 1s or 2s", "checkpoint: interval 1.5s: expected a multiple of the stream's slide 1s, e.g. 1s or 2s",
 		"updateStateByKey", ".Value: a map has no encoding")
 }
 

@@ -71,6 +71,9 @@ func Of[T any](s *lineage.Scope, n *lineage.Node[T]) RDD[T] { return RDD[T]{node
 // Node gives the lineage node. For package dstream.
 func (r RDD[T]) Node() *lineage.Node[T] { return r.node }
 
+// In says whether the dataset was made under a scope. For package dstream.
+func (r RDD[T]) In(s *lineage.Scope) bool { return r.scope == s }
+
 // then makes an RDD of the same scope.
 func then[T, U any](r RDD[T], n *lineage.Node[U]) RDD[U] { return RDD[U]{node: n, scope: r.scope} }
 

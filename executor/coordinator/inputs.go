@@ -93,8 +93,10 @@ func records(blocks []job.Block) (n int64) {
 // leaves lists what a dataset's whole lineage reads. Stages of it get these inputs and no others: executors find the
 // same partition counts, and the range that the ledger remembers does not travel where nothing reads it.
 func leaves(root dataset.Dataset) (all []source) {
+	seen := map[source]bool{}
 	job.Walk(root, func(d dataset.Dataset) bool {
-		if s := (source{d.ID().Stream, d.ID().Time}); len(d.Deps()) == 0 && !slices.Contains(all, s) {
+		if s := (source{d.ID().Stream, d.ID().Time}); len(d.Deps()) == 0 && !seen[s] {
+			seen[s] = true
 			all = append(all, s)
 		}
 		return true

@@ -2,6 +2,8 @@ package lineage
 
 import (
 	"iter"
+	"slices"
+	"sort"
 
 	"github.com/raftstream/raftstream/internal/dataset"
 )
@@ -73,13 +75,28 @@ func MapPartitions[T, U any](s *Scope, n *Node[T], f func(iter.Seq[T]) iter.Seq[
 	})
 }
 
-// Union has the partitions of all its parents, in their order.
+// unionWidth bounds the parents of one node of a union: who looks at lineage asks every parent about every partition.
+const unionWidth = 16
+
+// Union has the partitions of all its parents, in their order. That of many is a tree of unions.
 func Union[T any](s *Scope, parents []*Node[T]) *Node[T] {
+	for len(parents) > unionWidth {
+		above := make([]*Node[T], 0, (len(parents)+unionWidth-1)/unionWidth)
+		for some := range slices.Chunk(parents, unionWidth) {
+			above = append(above, union(s, some))
+		}
+		parents = above
+	}
+	return union(s, parents)
+}
+
+func union[T any](s *Scope, parents []*Node[T]) *Node[T] {
 	if len(parents) == 1 {
 		return parents[0]
 	}
-	total := 0
 	deps := make([]dataset.Dep, len(parents))
+	ends := make([]int, len(parents)) // partition after each parent's last one
+	total := 0
 	for i, n := range parents {
 		first, end := total, total+n.parts
 		deps[i] = dataset.Dep{On: n, Narrow: func(part int) []int {
@@ -88,17 +105,12 @@ func Union[T any](s *Scope, parents []*Node[T]) *Node[T] {
 			}
 			return []int{part - first}
 		}}
-		total = end
+		ends[i], total = end, end
 	}
 	return newNode(s, total, deps, func(t dataset.Task, part int, yield func(T) bool) {
-		for _, n := range parents {
-			if part < n.parts {
-				n.loop(t, part, yield)
-				return
-			}
-			part -= n.parts
-		}
-		panic("lineage: partition beyond the union's last one")
+		i := sort.SearchInts(ends, part+1)
+		n := parents[i]
+		n.loop(t, part-ends[i]+n.parts, yield)
 	})
 }
 
