@@ -29,9 +29,9 @@ const MaxReceipt = 64 << 10
 // the first call. Its methods are called by many goroutines. Both run again after an error and after failures of
 // processes or networks; the same partition may be written by two executors at the same time, the same batch committed
 // by two coordinators at the same time, and written or committed again after a Commit that succeeded, until the ledger
-// knows. Results of a batch do not depend on the attempt, only receipts do. Batches are committed in the order of their
-// times unless the application allows several at once. ctx ends with the attempt: a call whose ctx has ended must
-// return soon, and what it did may count or not.
+// knows. Records of a batch do not depend on the attempt, only receipts do. The first commits of an output's batches
+// come in the order of their times; a repeated one may come after those of later batches. ctx ends with the attempt: a
+// call whose ctx has ended must return soon, and what it did may count or not.
 type Sink[T any] interface {
 	// Write writes one partition, empty ones too, on any executor. When it returns nil, what the receipt speaks of must
 	// survive the end of this process. seq is for the goroutine and the time of the call; it may be ranged over again,

@@ -373,7 +373,7 @@ func TestTextFilesAreCompletedAfterACrash(t *testing.T) {
 	}
 }
 
-func TestTextFileNamesAreSparks(t *testing.T) {
+func TestOutputDirectoriesHaveSparksNames(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, c := range []struct {
 		prefix, suffix, dir string
@@ -460,4 +460,15 @@ func TestForeachPartitionKnowsItsPartition(t *testing.T) {
 	}
 	err := runOutput(t, app, dataset.Batch{App: 1, Time: 1000}, blocksOf(t, 1000, []int{-1}))
 	says(t, err, "foreachPartition-0, partition 0: negative")
+}
+
+// Conformance: "print format".
+func TestPrintFormat(t *testing.T) {
+	dashes := strings.Repeat("-", 43) + "\n"
+	if got, want := printed(t, []int{3}, []string{"x1", "x2", "x3", "x4"}), dashes+"Time: 1000 ms\n"+dashes+"x1\nx2\nx3\n...\n\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := printed[string](t, []int{3}), dashes+"Time: 1000 ms\n"+dashes+"\n"; got != want {
+		t.Errorf("an empty batch: got %q, want %q", got, want)
+	}
 }

@@ -32,12 +32,12 @@ type success struct {
 	Application id.App     `json:"application"`
 	BatchMS     id.Time    `json:"batch_ms"`
 	Output      string     `json:"output"`
-	Parts       []textPart `json:"parts"`
+	Parts       []savedPart `json:"parts"`
 	CRC32C      string     `json:"crc32c"` // of this JSON with an empty crc32c
 }
 
-// textPart describes one part file; it is also the receipt of the task that wrote it.
-type textPart struct {
+// savedPart describes one part file; it is also the receipt of the task that wrote it.
+type savedPart struct {
 	Name    string `json:"name"`
 	Records int64  `json:"records"`
 	Bytes   int64  `json:"bytes"`
@@ -46,7 +46,7 @@ type textPart struct {
 
 func hexCRC(crc uint32) string { return fmt.Sprintf("%08x", crc) }
 
-func (p *textPart) receipt() []byte {
+func (p *savedPart) receipt() []byte {
 	b, err := json.Marshal(p)
 	if err != nil {
 		panic("dstream: a part of plain fields failed to marshal: " + err.Error())
@@ -55,7 +55,7 @@ func (p *textPart) receipt() []byte {
 }
 
 // verify reads the part's file and compares it with its description.
-func (p *textPart) verify(dir string) error {
+func (p *savedPart) verify(dir string) error {
 	f, err := os.Open(filepath.Join(dir, p.Name))
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func (s *success) alone(dir string) error {
 				return err
 			}
 		}
-		known := slices.ContainsFunc(s.Parts, func(p textPart) bool { return p.Name == e.Name() })
+		known := slices.ContainsFunc(s.Parts, func(p savedPart) bool { return p.Name == e.Name() })
 		if !known && strings.HasPrefix(e.Name(), "part-") {
 			return fmt.Errorf("%s is not of this batch: remove it, or give the application its own prefix", filepath.Join(dir, e.Name()))
 		}

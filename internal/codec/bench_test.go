@@ -1,0 +1,43 @@
+package codec_test
+
+import (
+	"testing"
+
+	"github.com/raftstream/raftstream/internal/codec"
+)
+
+// five is a record of five fields.
+type five struct {
+	Name  string
+	Count int64
+	Score float64
+	Good  bool
+	Small int32
+}
+
+// bench measures appending one value and reading it back.
+func bench[T any](b *testing.B, v T) {
+	c, err := codec.For[T]()
+	if err != nil {
+		b.Fatal(err)
+	}
+	got := new(T)
+	buf := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = c.Append(buf[:0], &v)
+		if _, err := c.Read(buf, got); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkKV(b *testing.B) { bench(b, pair{"some key", 1234}) }
+
+func BenchmarkStruct(b *testing.B) { bench(b, five{"some name", 123456, 1.5, true, -7}) }
+
+func BenchmarkSlices(b *testing.B) {
+	b.Run("string", func(b *testing.B) { bench(b, []string{"a", "bc", "def", "", "ghij", "k", "l", "m"}) })
+	b.Run("int64", func(b *testing.B) { bench(b, []int64{1, 2, 300, 4, 5, 6, -7, 8}) })
+	b.Run("float64", func(b *testing.B) { bench(b, []float64{1, 2, 3, 4, 5, 6, 7, 8}) })
+}
