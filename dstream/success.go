@@ -27,13 +27,13 @@ const (
 
 // success is the content of _SUCCESS (docs/formats/output.md).
 type success struct {
-	Format      string     `json:"format"`
-	Version     int        `json:"version"`
-	Application id.App     `json:"application"`
-	BatchMS     id.Time    `json:"batch_ms"`
-	Output      string     `json:"output"`
+	Format      string      `json:"format"`
+	Version     int         `json:"version"`
+	Application id.App      `json:"application"`
+	BatchMS     id.Time     `json:"batch_ms"`
+	Output      string      `json:"output"`
 	Parts       []savedPart `json:"parts"`
-	CRC32C      string     `json:"crc32c"` // of this JSON with an empty crc32c
+	CRC32C      string      `json:"crc32c"` // of this JSON with an empty crc32c
 }
 
 // savedPart describes one part file; it is also the receipt of the task that wrote it.
