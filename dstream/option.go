@@ -2,6 +2,7 @@ package dstream
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/raftstream/raftstream/dstream/rdd"
 )
@@ -19,6 +20,8 @@ type settings struct {
 	preferred  string
 	pushed     bool
 	maxRate    int64
+	initial    any // func() iter.Seq2[K, S]
+	timeout    time.Duration
 }
 
 // Partitions sets the number of partitions of an operator that shuffles; the application's default otherwise.

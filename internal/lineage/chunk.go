@@ -12,14 +12,18 @@ import (
 // A chunk is a part of an image of keyed state, or of its changes since a time (docs/formats/state.md): a header, the
 // keys that were removed, then the rows that were put, both in order.
 const (
-	chunkMagic  = "RSKS\x00\x00\x00\x01" // the last byte is the version
-	chunkHeader = len(chunkMagic) + 4 + 4 + 4
+	chunkMagic  = "RSKS\x00\x00\x00" // the version follows
+	chunkHeader = len(chunkMagic) + 1 + 4 + 4 + 4
+
+	plainRows = 1 // version: rows are key and state
+	timedRows = 2 // version: rows are key, state and the time of the last change
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // chunkWriter cuts encoded removals and rows into chunks.
 type chunkWriter struct {
+	version       byte
 	size          int
 	yield         func(chunk []byte, rows int64) bool
 	buf           []byte // with room for the header
@@ -48,17 +52,26 @@ func (w *chunkWriter) flush() (more bool) {
 	}
 	h := w.buf[:chunkHeader]
 	copy(h, chunkMagic)
-	counts := h[len(chunkMagic)+4:]
+	h[len(chunkMagic)] = w.version
+	counts := h[len(chunkMagic)+5:]
 	binary.LittleEndian.PutUint32(counts, w.removed)
 	binary.LittleEndian.PutUint32(counts[4:], w.rows)
-	binary.LittleEndian.PutUint32(h[len(chunkMagic):], crc32.Checksum(w.buf[len(chunkMagic)+4:], castagnoli))
+	binary.LittleEndian.PutUint32(h[len(chunkMagic)+1:], crc32.Checksum(w.buf[len(chunkMagic)+5:], castagnoli))
 	w.removed, w.rows = 0, 0
 	return w.yield(w.buf, n)
 }
 
+// version says what the rows in chunks of the state have.
+func (s *state[K, S]) version() byte {
+	if s.wheel != nil {
+		return timedRows
+	}
+	return plainRows
+}
+
 // Encode implements dataset.State.
 func (s *state[K, S]) Encode(since id.Time, full bool, size int, yield func(chunk []byte, rows int64) bool) {
-	w := &chunkWriter{size: size, yield: yield, buf: make([]byte, chunkHeader)}
+	w := &chunkWriter{version: s.version(), size: size, yield: yield, buf: make([]byte, chunkHeader)}
 	if !full {
 		for key := range s.rows.Removed(int64(since)) {
 			at := len(w.buf)
@@ -69,13 +82,18 @@ func (s *state[K, S]) Encode(since id.Time, full bool, size int, yield func(chun
 			w.removed++
 		}
 	}
+	key, timed := new(K), s.wheel != nil
 	for row := range s.rows.Rows() {
 		if !s.rows.Live(row) || !full && s.rows.Stamp(row) <= int64(since) {
 			continue
 		}
 		at := len(w.buf)
-		w.buf = s.key.Append(w.buf, s.rows.Key(row))
+		*key = s.rows.Key(row)
+		w.buf = s.key.Append(w.buf, key)
 		w.buf = s.value.AppendRow(w.buf, s.rows.Value(row))
+		if timed {
+			w.buf = binary.AppendVarint(w.buf, s.rows.Stamp(row))
+		}
 		if !w.cut(at) {
 			return
 		}
@@ -86,9 +104,12 @@ func (s *state[K, S]) Encode(since id.Time, full bool, size int, yield func(chun
 
 // Decode implements dataset.State. After an error the state is neither the old nor the new one and must be dropped.
 func (s *state[K, S]) Decode(chunk []byte, at id.Time) error {
-	removed, rows, b, err := openChunk(chunk)
+	removed, rows, b, err := openChunk(chunk, s.version())
 	if err != nil {
 		return err
+	}
+	if s.wheel != nil {
+		s.wheel.drop()
 	}
 	key, val := new(K), new(S)
 	for i := range removed {
@@ -109,7 +130,13 @@ func (s *state[K, S]) Decode(chunk []byte, at id.Time) error {
 		if !s.value.Plain {
 			s.value.Own(val) // the chunk must not live as long as a string in it
 		}
-		s.rows.Put(s.key.Hash(key), *key, *val, int64(at))
+		stamp := int64(at)
+		if s.wheel != nil {
+			if stamp, b, err = readStamp(b, stamp); err != nil {
+				return fmt.Errorf("time of row %d of %d: %w", i+1, rows, err)
+			}
+		}
+		s.rows.Put(s.key.Hash(key), *key, *val, stamp)
 	}
 	if len(b) > 0 {
 		return fmt.Errorf("%w: %d bytes after the last of %d rows", codec.ErrDamaged, len(b), rows)
@@ -118,13 +145,25 @@ func (s *state[K, S]) Decode(chunk []byte, at id.Time) error {
 	return nil
 }
 
-// openChunk checks the header and gives the items after it. There are as many bytes as items at least.
-func openChunk(chunk []byte) (removed, rows uint32, items []byte, err error) {
-	if len(chunk) < chunkHeader || string(chunk[:len(chunkMagic)]) != chunkMagic {
-		return 0, 0, nil, fmt.Errorf("%w: %d bytes are no chunk of keyed state of version 1", codec.ErrDamaged, len(chunk))
+// readStamp reads the time of a row's last change, which is not after the time of its chunk.
+func readStamp(b []byte, at int64) (int64, []byte, error) {
+	stamp, n := binary.Varint(b)
+	switch {
+	case n <= 0:
+		return 0, nil, fmt.Errorf("%w: no time", codec.ErrDamaged)
+	case stamp < 0 || stamp > at:
+		return 0, nil, fmt.Errorf("%w: %d is not from 0 to %d", codec.ErrDamaged, stamp, at)
 	}
-	sum := binary.LittleEndian.Uint32(chunk[len(chunkMagic):])
-	rest := chunk[len(chunkMagic)+4:]
+	return stamp, b[n:], nil
+}
+
+// openChunk checks the header and gives the items after it. There are as many bytes as items at least.
+func openChunk(chunk []byte, version byte) (removed, rows uint32, items []byte, err error) {
+	if len(chunk) < chunkHeader || string(chunk[:len(chunkMagic)]) != chunkMagic || chunk[len(chunkMagic)] != version {
+		return 0, 0, nil, fmt.Errorf("%w: %d bytes are no chunk of keyed state of version %d", codec.ErrDamaged, len(chunk), version)
+	}
+	sum := binary.LittleEndian.Uint32(chunk[len(chunkMagic)+1:])
+	rest := chunk[len(chunkMagic)+5:]
 	if got := crc32.Checksum(rest, castagnoli); got != sum {
 		return 0, 0, nil, fmt.Errorf("%w: chunk of keyed state has the checksum %08x, expected %08x", codec.ErrDamaged, got, sum)
 	}

@@ -2,6 +2,7 @@ package lineage
 
 import (
 	"fmt"
+	"iter"
 
 	"github.com/raftstream/raftstream/internal/codec"
 	"github.com/raftstream/raftstream/internal/dataset"
@@ -17,6 +18,7 @@ type state[K comparable, S any] struct {
 	rows  *table.State[K, S]
 	key   *codec.Codec[K]
 	value *codec.Codec[S]
+	wheel *wheel // nil: states do not time out, and when a row has changed is not part of an image
 }
 
 var _ dataset.State = (*state[int, int])(nil)
@@ -32,9 +34,13 @@ type delta[K comparable, S any] struct {
 	removed []int32 // in order
 	keys    []K     // without a row yet, in the order in which they get one
 	added   []S     // by keys
+	due     id.Time // rows that had changed before this only have timed out
 }
 
 var _ dataset.Delta = (*delta[int, int])(nil)
+
+// changes gives what a delta of any operator changes.
+func (d *delta[K, S]) changes() *delta[K, S] { return d }
 
 func (d *delta[K, S]) Len() int { return len(d.rows) + len(d.removed) + len(d.keys) }
 
@@ -43,24 +49,77 @@ func (s *state[K, S]) Len() int { return s.rows.Len() }
 
 // Install implements dataset.State.
 func (s *state[K, S]) Install(d dataset.Delta, at id.Time) {
-	of, ok := d.(*delta[K, S])
+	made, ok := d.(interface{ changes() *delta[K, S] })
 	if !ok {
-		panic(fmt.Sprintf("lineage: a delta of type %T for a state that takes %T", d, of))
+		panic(fmt.Sprintf("lineage: a delta of type %T for a state of %T", d, s))
 	}
+	of := made.changes()
 	for i, row := range of.rows {
 		s.rows.Set(int(row), of.vals[i], int64(at))
 	}
 	for _, row := range of.removed {
 		s.rows.Remove(int(row), int64(at))
 	}
+	first := s.rows.Rows()
 	for i := range of.keys {
 		s.rows.Put(s.key.Hash(&of.keys[i]), of.keys[i], of.added[i], int64(at))
 	}
-	s.rows.Compact()
+	compacted := s.rows.Compact()
+	switch {
+	case s.wheel == nil:
+	case compacted:
+		s.wheel.drop()
+	default:
+		s.wheel.turn(int64(of.due), first, int64(at), s.rows)
+	}
 }
 
 // Forget implements dataset.State.
 func (s *state[K, S]) Forget(upTo id.Time) { s.rows.Forget(int64(upTo)) }
+
+// begin puts what the user begins with: the pairs of a partition of parts, which count as changed at a time. The last
+// one counts where a key comes twice.
+func (s *state[K, S]) begin(initial func() iter.Seq2[K, S], part, parts int, at id.Time) {
+	if initial == nil {
+		return
+	}
+	seq := initial()
+	if seq == nil {
+		return
+	}
+	key, val := new(K), new(S)
+	for k, v := range seq {
+		if *key, *val = k, v; s.key.Normal != nil {
+			s.key.Normal(key)
+		}
+		if again := *key; again != *key {
+			panic(fmt.Sprintf("the initial key %v is not equal to itself: it can have no state", k))
+		}
+		if hash := s.key.Hash(key); codec.Reducer(hash, parts) == part {
+			if !s.value.Plain {
+				s.value.Own(val)
+			}
+			s.rows.Put(hash, *key, *val, int64(at))
+		}
+	}
+}
+
+// stateOf gives the state of type B that a partition of d goes on from, and what d's time changes of it.
+func stateOf[B dataset.State, D dataset.Delta](t dataset.Task, d dataset.Stateful, part int, advance func(base B) D) (B, D) {
+	base, changes := t.State(d, part, func(base dataset.State) dataset.Delta {
+		of, ok := base.(B)
+		if !ok {
+			t.Fail(fmt.Errorf("state of dataset %v is a %T, expected a %T", d.ID(), base, of))
+		}
+		return advance(of)
+	})
+	of, okBase := base.(B)
+	made, okChanges := changes.(D)
+	if !okBase || !okChanges {
+		t.Fail(fmt.Errorf("state of dataset %v is a %T with changes of %T, expected a %T with a %T", d.ID(), base, changes, of, made))
+	}
+	return of, made
+}
 
 // each yields the rows of the state as d leaves it. Who gets a value may change it.
 func (s *state[K, S]) each(t dataset.Task, d *delta[K, S], yield func(K, S) bool) {
@@ -88,7 +147,7 @@ func (s *state[K, S]) each(t dataset.Task, d *delta[K, S], yield func(K, S) bool
 			v = &d.vals[len(d.rows)-len(rows)]
 			rows = rows[1:]
 		}
-		if !hand(*s.rows.Key(row), v) {
+		if !hand(s.rows.Key(row), v) {
 			return
 		}
 	}

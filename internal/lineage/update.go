@@ -2,6 +2,7 @@ package lineage
 
 import (
 	"fmt"
+	"iter"
 
 	"github.com/raftstream/raftstream/internal/codec"
 	"github.com/raftstream/raftstream/internal/dataset"
@@ -16,11 +17,14 @@ type Updated[P any, K comparable, V, S, Q any] struct {
 	// Update gives the next state of a key. Values are those of the batch, in order of (map partition, row); has says
 	// whether there is a state so far. Both belong to it. keep is false to remove the key.
 	Update func(values []V, state S, has bool) (next S, keep bool)
-	Join   func(K, S) Q
-	Key    *codec.Codec[K]
-	Values *codec.Codec[[]V]
-	State  *codec.Codec[S]
-	By     string // names what Split takes as the key
+	// UpdateKey, if it is not nil, is called instead of Update.
+	UpdateKey func(key K, values []V, state S, has bool) (next S, keep bool)
+	Join      func(K, S) Q
+	Key       *codec.Codec[K]
+	Values    *codec.Codec[[]V]
+	State     *codec.Codec[S]
+	Initial   func() iter.Seq2[K, S] // nil: none
+	By        string                 // names what Split takes as the key
 }
 
 // UpdateState applies u.Update to every key that has state at base, or values in n, in parts partitions, and has the
@@ -28,7 +32,8 @@ type Updated[P any, K comparable, V, S, Q any] struct {
 // no new data. base is the time of the stream's state that it goes on from.
 func UpdateState[P any, K comparable, V, S, Q any](s *Scope, n *Node[P], u Updated[P, K, V, S, Q], base id.Time, parts int) *Node[Q] {
 	d := &updated[K, V, S, Q]{
-		Node: newNode[Q](s, parts, nil, nil), base: base, key: u.Key, state: u.State, update: u.Update,
+		Node: newNode[Q](s, parts, nil, nil), base: base,
+		key: u.Key, state: u.State, update: u.Update, updateKey: u.UpdateKey, initial: u.Initial,
 		groups: func(dataset.Task, int) *table.Table[K, []V] { return table.New[K, []V](nil) },
 	}
 	d.Node.stateful = true
@@ -53,7 +58,10 @@ type updated[K comparable, V, S, Q any] struct {
 	key    *codec.Codec[K]
 	state  *codec.Codec[S]
 	update func([]V, S, bool) (S, bool)
-	groups func(t dataset.Task, part int) *table.Table[K, []V]
+	// updateKey, if it is not nil, is called instead of update: where keys are not asked for they are not looked at.
+	updateKey func(K, []V, S, bool) (S, bool)
+	initial   func() iter.Seq2[K, S]
+	groups    func(t dataset.Task, part int) *table.Table[K, []V]
 }
 
 var _ dataset.Stateful = (*updated[int, int, int, int])(nil)
@@ -62,7 +70,11 @@ var _ dataset.Stateful = (*updated[int, int, int, int])(nil)
 func (d *updated[K, V, S, Q]) Base() id.Time { return d.base }
 
 // Initial implements dataset.Stateful.
-func (d *updated[K, V, S, Q]) Initial(int) dataset.State { return d.Blank() }
+func (d *updated[K, V, S, Q]) Initial(part int) dataset.State {
+	s := newState(d.key, d.state)
+	s.begin(d.initial, part, d.parts, d.id.Time)
+	return s
+}
 
 // Blank implements dataset.Stateful.
 func (d *updated[K, V, S, Q]) Blank() dataset.State { return newState(d.key, d.state) }
@@ -75,19 +87,7 @@ func (d *updated[K, V, S, Q]) Collect(t dataset.Task, part, _ int) dataset.Rows 
 
 // advanced gives the state that a partition goes on from, and what this time changes of it.
 func (d *updated[K, V, S, Q]) advanced(t dataset.Task, part int) (*state[K, S], *delta[K, S]) {
-	base, changes := t.State(d, part, func(base dataset.State) dataset.Delta {
-		of, ok := base.(*state[K, S])
-		if !ok {
-			t.Fail(fmt.Errorf("state of dataset %v is a %T, expected a %T", d.id, base, of))
-		}
-		return d.advance(t, part, of)
-	})
-	of, okBase := base.(*state[K, S])
-	made, okChanges := changes.(*delta[K, S])
-	if !okBase || !okChanges {
-		t.Fail(fmt.Errorf("state of dataset %v is a %T with changes of %T, expected a %T with a %T", d.id, base, changes, of, made))
-	}
-	return of, made
+	return stateOf[*state[K, S], *delta[K, S]](t, d, part, func(base *state[K, S]) *delta[K, S] { return d.advance(t, part, base) })
 }
 
 // advance calls the update of every key: of those with state in their order, then of the others in the order in which
@@ -115,7 +115,12 @@ func (d *updated[K, V, S, Q]) advance(t dataset.Task, part int, base *state[K, S
 			d.state.Own(next)
 		}
 		keep := false
-		if *next, keep = d.update(vs, *next, true); !keep {
+		if d.updateKey != nil {
+			*next, keep = d.updateKey(base.rows.Key(row), vs, *next, true)
+		} else {
+			*next, keep = d.update(vs, *next, true)
+		}
+		if !keep {
 			made.removed = append(made.removed, int32(row))
 		} else if !d.state.Same(old, next) {
 			made.rows, made.vals = append(made.rows, int32(row)), append(made.vals, *next)
@@ -123,7 +128,14 @@ func (d *updated[K, V, S, Q]) advance(t dataset.Task, part int, base *state[K, S
 		}
 	}
 	for _, g := range fresh {
-		if v, keep := d.update(values[g], *new(S), false); keep {
+		var v S
+		keep := false
+		if d.updateKey != nil {
+			v, keep = d.updateKey(keys[g], values[g], v, false)
+		} else {
+			v, keep = d.update(values[g], v, false)
+		}
+		if keep {
 			made.keys, made.added = append(made.keys, keys[g]), append(made.added, v)
 			d.state.Own(&made.added[len(made.added)-1])
 		}

@@ -59,8 +59,8 @@ func (t *State[K, V]) Live(row int) bool { return t.stamps[row] != never }
 // Stamp is the time of the row's last change.
 func (t *State[K, V]) Stamp(row int) int64 { return t.stamps[row] }
 
-// Key gives the key of a row; the table's own memory, not to be written to.
-func (t *State[K, V]) Key(row int) *K { return &t.keys[row] }
+// Key gives the key of a row.
+func (t *State[K, V]) Key(row int) K { return t.keys[row] }
 
 // Value gives the value of a row; the table's own memory, not to be written to.
 func (t *State[K, V]) Value(row int) *V { return &t.vals[row] }
@@ -69,6 +69,13 @@ func (t *State[K, V]) Value(row int) *V { return &t.vals[row] }
 func (t *State[K, V]) Find(hash uint64, key K) int {
 	row, _ := t.search(uint32(hash), key)
 	return row
+}
+
+// FindAll is Find for many keys: rows gets the row of each, -1 for none.
+func (t *State[K, V]) FindAll(hashes []uint64, keys []K, rows []int32) {
+	for i, h := range hashes {
+		rows[i] = int32(t.Find(h, keys[i]))
+	}
 }
 
 // search is Find, and gives the empty slot where the search ended otherwise.
@@ -137,10 +144,11 @@ func (t *State[K, V]) Forget(upTo int64) {
 	t.gone = kept
 }
 
-// Compact drops the rows of removed keys if they are more than half of all.
-func (t *State[K, V]) Compact() {
+// Compact drops the rows of removed keys if they are more than half of all. It reports whether it did: rows have other
+// numbers then.
+func (t *State[K, V]) Compact() bool {
 	if len(t.keys) < compactAt || t.live*2 >= len(t.keys) {
-		return
+		return false
 	}
 	old := *t
 	t.index, t.arena = newIndex(t.live), arena{}
@@ -158,4 +166,5 @@ func (t *State[K, V]) Compact() {
 		t.hashes, t.stamps = append(t.hashes, old.hashes[row]), append(t.stamps, at)
 		t.index.add(slot{hash: old.hashes[row], row: uint32(len(t.keys))})
 	}
+	return true
 }

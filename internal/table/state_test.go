@@ -44,7 +44,7 @@ func (o *oracle) remove(key string, at int64) {
 func rowsOf(t *table.State[string, int]) (all []entry) {
 	for row := range t.Rows() {
 		if t.Live(row) {
-			all = append(all, entry{*t.Key(row), *t.Value(row), t.Stamp(row)})
+			all = append(all, entry{t.Key(row), *t.Value(row), t.Stamp(row)})
 		}
 	}
 	return all
@@ -126,7 +126,7 @@ func TestStateOwnsItsKeys(t *testing.T) {
 	strings := table.NewState[string, int](nil)
 	strings.Put(1, string(text), 1, 1)
 	clear(text)
-	if *strings.Key(0) != "text" {
+	if strings.Key(0) != "text" {
 		t.Error("the key changed")
 	}
 }
