@@ -123,7 +123,7 @@ func (s *DStream[T]) Repartition(n int) *DStream[T] {
 // Count has one record per batch: the number of records, 0 for an empty batch. A batch for which s has no dataset
 // fails.
 func (s *DStream[T]) Count() *DStream[int64] {
-	return transform(s, "count", 0, rdd.RDD[T].Count)
+	return transform(s, "count", 0, rdd.Count[T])
 }
 
 // Reduce has one record per batch, f over all records, and none for an empty batch. f must be associative and

@@ -67,7 +67,7 @@ func TestOperatorsComposeOnOneBatch(t *testing.T) {
 	if !slices.Equal(got, []string{"(a,-2)", "(b,-1)"}) {
 		t.Errorf("got %q", got)
 	}
-	if got := parts(t, &e, lines.Union(lines).Count()); !reflect.DeepEqual(got, [][]int64{{6}}) {
+	if got := parts(t, &e, rdd.Count(lines.Union(lines))); !reflect.DeepEqual(got, [][]int64{{6}}) {
 		t.Errorf("count %v", got)
 	}
 	if got := parts(t, &e, words.Repartition(3)); len(got) != 3 {

@@ -8,6 +8,7 @@ import (
 	"iter"
 
 	"github.com/raftstream/raftstream/internal/codec"
+	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/lineage"
 )
 
@@ -59,10 +60,12 @@ type CoGrouped[V, W any] struct {
 }
 
 // RDD is the dataset of one batch: a description of how it is computed, not the records. Values are made by the engine
-// and by operators only.
+// and by operators only. In Transform it has operators, and no actions; in ForeachRDD it has actions (Collect, Take,
+// First, Count), and no operators.
 type RDD[T any] struct {
 	node  *lineage.Node[T]
 	scope *lineage.Scope
+	jobs  dataset.Jobs // nil: actions are not for here
 }
 
 // Of gives a lineage node under a scope. For package dstream.
@@ -149,8 +152,8 @@ func (r RDD[T]) Repartition(n int) RDD[T] {
 	return then(r, lineage.Repartition(r.scope, r.node, c, partitions(r.scope, "repartition", []int{n})))
 }
 
-// Count has one record: the number of records, 0 if there are none.
-func (r RDD[T]) Count() RDD[int64] { return then(r, lineage.Count(r.scope, r.node)) }
+// Count has one record: the number of records, 0 if there are none. The method is the action.
+func Count[T any](r RDD[T]) RDD[int64] { return then(r, lineage.Count(r.scope, r.node)) }
 
 // Reduce has one record, f over all records, or none if there are none. f must be associative and commutative.
 func (r RDD[T]) Reduce(f func(a, b T) T) RDD[T] {

@@ -100,7 +100,11 @@ func (b *batch) jobs(ctx context.Context) error {
 		return err
 	}
 	for i, out := range app.Outputs() {
-		if err := b.job(ctx, i, out); err != nil {
+		run := b.job
+		if _, ok := out.(dataset.Action); ok {
+			run = b.action
+		}
+		if err := run(ctx, i, out); err != nil {
 			return err
 		}
 	}
@@ -196,26 +200,34 @@ func (j *outputJob) run(ctx context.Context) error {
 	return s.run(ctx, slices.Clone(j.pending))
 }
 
-// commit commits the output. An error of it is a user error: it is tried again like a task.
+// commit commits the output.
 func (j *outputJob) commit(ctx context.Context) error {
-	j.show("commit of output %q", j.out.Name())
-	j.blocked("")
 	info := dataset.Batch{App: j.order.App.ID, Time: j.order.Time, Attempt: j.order.Authority.Attempt}
+	return j.try(ctx, fmt.Sprintf("commit of output %q", j.out.Name()), func() error {
+		return j.guard(ctx, func() error { return j.out.Commit(ctx, info, j.receipts) })
+	})
+}
+
+// try calls what ends in user code on the coordinator. An error of it is a user error: it is tried again like a task,
+// unless it says itself that the batch fails, or ends without a report.
+func (b *batch) try(ctx context.Context, what string, f func() error) error {
+	b.show("%s", what)
+	b.blocked("")
 	delay := minDelay
 	for try := 1; ; try++ {
-		err := j.guard(ctx, func() error { return j.out.Commit(ctx, info, j.receipts) })
+		err := f()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err == nil {
-			return nil
+		if _, final := errors.AsType[*batchError](err); err == nil || final || errors.Is(err, errFenced) {
+			return err
 		}
 		if try == MaxTries {
-			return failed("commit of output %q failed %d times, the last time: %v", j.out.Name(), try, err)
+			return failed("%s failed %d times, the last time: %v", what, try, err)
 		}
-		j.tries = max(j.tries, try)
-		j.log.Warn("commit failed, to be tried again", "output", j.out.Name(), "try", try, "error", err)
-		if err := j.wait(ctx, err.Error(), delay); err != nil {
+		b.tries = max(b.tries, try)
+		b.log.Warn("user code failed on the coordinator, to be tried again", "what", what, "try", try, "error", err)
+		if err := b.wait(ctx, err.Error(), delay); err != nil {
 			return err
 		}
 		delay = min(delay*2, maxDelay)

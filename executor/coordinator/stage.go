@@ -29,7 +29,8 @@ var errFenced = errors.New("an executor knows a newer authority")
 type stageKey struct {
 	kind    job.Kind
 	shuffle dataset.ShuffleID // MapTasks
-	output  int               // OutputTasks
+	output  int               // OutputTasks, CollectTasks
+	job     int               // CollectTasks: of the output's jobs
 	state   dataset.ID        // StateTasks
 }
 
@@ -48,6 +49,7 @@ type stage struct {
 	of      dataset.Dataset    // whose partitions are computed
 	shuffle dataset.Shuffle    // MapTasks
 	pins    map[int]id.Session // StateTasks: where partitions run
+	collect *job.CollectOrder  // CollectTasks
 	done    func(job.TaskResult, job.Peer)
 	states  []*stateful // that its tasks go on from
 
@@ -271,7 +273,7 @@ func (s *stage) launch(x *share) *job.Launch {
 		Authority: s.order.Authority, App: s.order.App, Time: s.order.Time,
 		Kind: s.key.kind, Dataset: s.of.ID(), Output: s.output, Root: s.at,
 		Parts: x.parts, Try: s.rounds,
-		Inputs: s.inputs.of(s.leaves), MapOutputs: s.reads, States: s.bases(x), Lineage: s.lineage,
+		Inputs: s.inputs.of(s.leaves), MapOutputs: s.reads, States: s.bases(x), Collect: s.collect, Lineage: s.lineage,
 	}
 	if s.shuffle != nil {
 		l.Shuffle = s.shuffle.ID()
@@ -306,6 +308,8 @@ func (s *stage) fault(x *share, res job.TaskResult) error {
 	case job.StateFault:
 		s.lostState(res.Part, x, e)
 		s.waiting = fmt.Sprintf("%s, partition %d: %s does not hold its state: %v", s.name, res.Part, peer.Name, e)
+	case job.SizeFault:
+		return &oversize{e.Text}
 	default: // LostFault, and what a newer executor may answer
 		s.suspect(peer.Session, suspicion)
 		s.lostState(res.Part, x, e)

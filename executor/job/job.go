@@ -126,6 +126,8 @@ const (
 	// CheckpointTasks stores the state of partitions as pieces of a checkpoint on Factor stores. Launch.Time is that of
 	// the batch whose state it is, which is completed: such a launch is fenced by its office alone. It has no lineage.
 	CheckpointTasks
+	// CollectTasks reads partitions for an action of output operation Launch.Output, as Launch.Collect says.
+	CollectTasks
 )
 
 // MapOutput says which executor holds the buckets of each map partition of a shuffle.
@@ -150,6 +152,13 @@ type CheckpointOrder struct {
 	Numbers []uint64 // by index of Launch.Parts: the high part of the pieces' block numbers
 }
 
+// CollectOrder is what CollectTasks give: dataset.Query, with a bound for all of the launch.
+type CollectOrder struct {
+	Count bool
+	Limit int
+	Bytes int64 // of the rows of all its tasks together: what is more is a SizeFault
+}
+
 // Launch is the order to run tasks of one stage on one executor.
 type Launch struct {
 	Authority  id.Authority
@@ -166,7 +175,8 @@ type Launch struct {
 	MapOutputs []MapOutput // of the shuffles that these tasks read
 	States     []StateBase // of the stateful datasets that these tasks read
 	Checkpoint *CheckpointOrder
-	Lineage    uint64 // hash of the output's lineage as the coordinator has it
+	Collect    *CollectOrder // CollectTasks
+	Lineage    uint64        // hash of the output's lineage as the coordinator has it
 }
 
 // LaunchResult has one TaskResult per partition, in the order of Launch.Parts.
@@ -179,6 +189,8 @@ type TaskResult struct {
 	Part    int
 	Receipt []byte  // OutputTasks: for dataset.Output.Commit
 	Pieces  []Piece // CheckpointTasks: stored and synced on the stores that they name
+	Records int64   // CollectTasks: how many there are, or were asked for
+	Rows    []byte  // CollectTasks: unless only their number was asked for
 	Err     *TaskError
 }
 
@@ -200,6 +212,9 @@ const (
 	LostFault
 	// StateFault says that the executor does not hold the state that the task goes on from.
 	StateFault
+	// SizeFault says that a launch's rows are over the limit of its CollectOrder: the action that wants them gets it as
+	// its error.
+	SizeFault
 )
 
 // TaskError is a failed task's reason.

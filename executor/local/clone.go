@@ -30,6 +30,10 @@ func cloneLaunch(l *job.Launch) *job.Launch {
 	for i, b := range l.States {
 		c.States[i].Chain = clonePieces(b.Chain)
 	}
+	if l.Collect != nil {
+		o := *l.Collect
+		c.Collect = &o
+	}
 	if l.Checkpoint != nil {
 		o := *l.Checkpoint
 		o.Numbers = slices.Clone(o.Numbers)
@@ -49,7 +53,7 @@ func clonePieces(pieces []job.Piece) []job.Piece {
 func cloneResult(r *job.LaunchResult) *job.LaunchResult {
 	c := &job.LaunchResult{Tasks: slices.Clone(r.Tasks)}
 	for i, t := range r.Tasks {
-		c.Tasks[i].Receipt = slices.Clone(t.Receipt)
+		c.Tasks[i].Receipt, c.Tasks[i].Rows = slices.Clone(t.Receipt), slices.Clone(t.Rows)
 		c.Tasks[i].Pieces = clonePieces(t.Pieces)
 		if t.Err != nil {
 			c.Tasks[i].Err = cloneTaskError(t.Err)

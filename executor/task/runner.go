@@ -212,6 +212,12 @@ func (r *Runner) find(app dataset.App, l *job.Launch, in inputs) (partition, err
 			return nil, mismatch("shuffle %v is not in the lineage of %s", l.Shuffle, rootName(l, out))
 		}
 		of, run = dep.On, func(t *task, res *job.TaskResult) error { return r.mapSide(t, dep.Shuffle, res.Part) }
+	case job.CollectTasks:
+		act, ok := out.(dataset.Action)
+		if !ok || l.Collect == nil {
+			return nil, mismatch("the launch collects for %s: that is no action, or there is no order", rootName(l, out))
+		}
+		run = collector(l, act, root)
 	case job.StateTasks:
 		d, ok := stateful(root, l.Dataset)
 		if !ok {
@@ -348,7 +354,7 @@ func (r *Runner) runOne(ctx context.Context, l *job.Launch, res *resolved, part 
 
 // place names the output operation where a user fault has no place of its own.
 func (r *Runner) place(l *job.Launch, app dataset.App, e *job.TaskError) {
-	if e.Fault != job.UserFault || e.Operator != "" || l.Kind != job.OutputTasks {
+	if e.Fault != job.UserFault || e.Operator != "" || l.Kind != job.OutputTasks && l.Kind != job.CollectTasks {
 		return
 	}
 	if p := app.Plan(); p != nil && l.Output < len(p.Outputs) {

@@ -22,11 +22,16 @@ type Scope struct {
 	Stream     id.Stream
 	Time       id.Time
 	Partitions int // of shuffles that say nothing else, at least 1
-	next       int32
-	err        error
+	// Closed says why no dataset can be made under the scope: an operator panics with it. "": datasets can be made.
+	Closed string
+	next   int32
+	err    error
 }
 
 func (s *Scope) id() dataset.ID {
+	if s.Closed != "" {
+		panic(s.Closed)
+	}
 	d := dataset.ID{Stream: s.Stream, Time: s.Time, Sub: s.next}
 	s.next++
 	return d

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	pb "google.golang.org/protobuf/proto"
 
+	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/rpc/clusterpb"
 )
 
@@ -18,9 +19,11 @@ import (
 const (
 	// messageMax bounds every message of the port but launches, with its framing.
 	messageMax = 16 << 20
-	// launchMax bounds a launch and its result: a launch names the input blocks of a batch, of which an application has
-	// at most a million, at about 40 bytes each.
+	// launchMax bounds a launch: it names the input blocks of a batch, of which an application has at most a million, at
+	// about 40 bytes each.
 	launchMax = 64 << 20
+	// resultMax bounds the result of a launch: what an action may collect, and what is around it for every partition.
+	resultMax = dataset.MaxCollected + 4<<20
 	// blockMax bounds a block that Put or Get can carry.
 	blockMax = messageMax - 64<<10
 	// frameMax bounds the data of one frame of Fetch.
@@ -88,7 +91,7 @@ func (f framing) Unmarshal(in mem.BufferSlice, v any) error {
 	return f.CodecV2.Unmarshal(in, v) // it resets v
 }
 
-// mayBeLong reports whether launchMax is the limit of the message. gRPC has one limit for all that a server takes.
+// mayBeLong reports whether launchMax or resultMax is the limit of the message. gRPC has one limit for all that a server takes.
 func mayBeLong(v any) bool {
 	switch v.(type) {
 	case *clusterpb.LaunchRequest, *clusterpb.LaunchReply:

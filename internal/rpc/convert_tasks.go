@@ -12,6 +12,7 @@ func launchToPB(l *job.Launch) *clusterpb.LaunchRequest {
 		Dataset: datasetToPB(l.Dataset), Shuffle: shuffleToPB(l.Shuffle), Output: int64(l.Output), Parts: int64s(l.Parts),
 		Try: int64(l.Try), Inputs: each(l.Inputs, inputToPB), Lineage: l.Lineage,
 		Root: datasetToPB(l.Root), States: each(l.States, stateBaseToPB), Checkpoint: checkpointOrderToPB(l.Checkpoint),
+		Collect: collectOrderToPB(l.Collect),
 		MapOutputs: each(l.MapOutputs, func(m job.MapOutput) *clusterpb.MapOutput {
 			return &clusterpb.MapOutput{
 				Shuffle: shuffleToPB(m.Shuffle), Holders: each(m.Holders, func(s id.Session) uint64 { return uint64(s) }),
@@ -26,6 +27,7 @@ func launchOf(l *clusterpb.LaunchRequest) *job.Launch {
 		Dataset: datasetOf(l.GetDataset()), Shuffle: shuffleOf(l.GetShuffle()), Output: int(l.GetOutput()), Parts: intsOf(l.GetParts()),
 		Try: int(l.GetTry()), Inputs: each(l.GetInputs(), inputOf), Lineage: l.GetLineage(),
 		Root: datasetOf(l.GetRoot()), States: each(l.GetStates(), stateBaseOf), Checkpoint: checkpointOrderOf(l.GetCheckpoint()),
+		Collect: collectOrderOf(l.GetCollect()),
 		MapOutputs: each(l.GetMapOutputs(), func(m *clusterpb.MapOutput) job.MapOutput {
 			return job.MapOutput{
 				Shuffle: shuffleOf(m.GetShuffle()), Holders: each(m.GetHolders(), func(s uint64) id.Session { return id.Session(s) }),
@@ -34,10 +36,25 @@ func launchOf(l *clusterpb.LaunchRequest) *job.Launch {
 	}
 }
 
+func collectOrderToPB(c *job.CollectOrder) *clusterpb.CollectOrder {
+	if c == nil {
+		return nil
+	}
+	return &clusterpb.CollectOrder{Count: c.Count, Limit: int64(c.Limit), Bytes: c.Bytes}
+}
+
+func collectOrderOf(c *clusterpb.CollectOrder) *job.CollectOrder {
+	if c == nil {
+		return nil
+	}
+	return &job.CollectOrder{Count: c.GetCount(), Limit: int(c.GetLimit()), Bytes: c.GetBytes()}
+}
+
 func resultToPB(r *job.LaunchResult) *clusterpb.LaunchReply {
 	return &clusterpb.LaunchReply{Tasks: each(r.Tasks, func(t job.TaskResult) *clusterpb.TaskResult {
 		return &clusterpb.TaskResult{
 			Part: int64(t.Part), Receipt: t.Receipt, Pieces: each(t.Pieces, pieceToPB), Error: taskErrorToPB(t.Err),
+			Records: t.Records, Rows: t.Rows,
 		}
 	})}
 }
@@ -46,6 +63,7 @@ func resultOf(r *clusterpb.LaunchReply) *job.LaunchResult {
 	return &job.LaunchResult{Tasks: each(r.GetTasks(), func(t *clusterpb.TaskResult) job.TaskResult {
 		return job.TaskResult{
 			Part: int(t.GetPart()), Receipt: t.GetReceipt(), Pieces: each(t.GetPieces(), pieceOf), Err: taskErrorOf(t.GetError()),
+			Records: t.GetRecords(), Rows: t.GetRows(),
 		}
 	})}
 }

@@ -48,8 +48,8 @@ func (s *Server) Launch(ctx context.Context, r *clusterpb.LaunchRequest) (*clust
 		return nil, faultToStatus(err)
 	}
 	m := resultToPB(res)
-	if n := proto.Size(m); n > launchMax {
-		m = resultToPB(failed(intsOf(r.GetParts()), tooLarge("result of a launch", n, launchMax)))
+	if n := proto.Size(m); n > resultMax {
+		m = resultToPB(failed(intsOf(r.GetParts()), tooLarge("result of a launch", n, resultMax)))
 	}
 	return m, nil
 }

@@ -177,7 +177,7 @@ func (e *Executors) Launch(ctx context.Context, to job.Peer, l *job.Launch) (*jo
 	}
 	var res *job.LaunchResult
 	err := e.call(ctx, to, "launch", func(ctx context.Context, c clusterpb.ClusterClient) error {
-		r, err := c.Launch(ctx, m, grpc.MaxCallSendMsgSize(launchMax), grpc.MaxCallRecvMsgSize(launchMax))
+		r, err := c.Launch(ctx, m, grpc.MaxCallSendMsgSize(launchMax), grpc.MaxCallRecvMsgSize(resultMax))
 		if err == nil {
 			res = resultOf(r)
 		}

@@ -64,10 +64,27 @@ func TestLongLaunchAndItsResultCross(t *testing.T) {
 	}
 }
 
+// Everything that an action may collect can be carried, from however many partitions.
+func TestWhatAnActionMayCollectCrosses(t *testing.T) {
+	const parts = 1 << 16
+	res := &job.LaunchResult{Tasks: make([]job.TaskResult, parts)}
+	for i := range res.Tasks {
+		res.Tasks[i] = job.TaskResult{Part: i, Records: 1 << 40, Rows: make([]byte, dataset.MaxCollected/parts)}
+	}
+	x, peer := executor(t, &fakeExecutor{launch: func(context.Context, *job.Launch) (*job.LaunchResult, error) { return res, nil }})
+	got, err := x.Launch(t.Context(), peer, &job.Launch{Parts: []int{0}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got.Tasks); n != parts || got.Tasks[parts-1].Err != nil || len(got.Tasks[parts-1].Rows) != dataset.MaxCollected/parts {
+		t.Errorf("%d results, the last one %+v", n, got.Tasks[n-1].Err)
+	}
+}
+
 // What can never be carried must fail the batch with a reason and not be tried for ever.
 func TestLaunchThatIsTooLongFailsItsTasks(t *testing.T) {
 	x, peer := executor(t, &fakeExecutor{launch: func(context.Context, *job.Launch) (*job.LaunchResult, error) {
-		return &job.LaunchResult{Tasks: []job.TaskResult{{Part: 4, Receipt: make([]byte, launchMax)}}}, nil
+		return &job.LaunchResult{Tasks: []job.TaskResult{{Part: 4, Receipt: make([]byte, resultMax)}}}, nil
 	}})
 	for name, l := range map[string]*job.Launch{
 		"launch": {Parts: []int{4}, App: job.App{Fingerprint: strings.Repeat("x", launchMax)}},

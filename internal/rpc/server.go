@@ -71,7 +71,7 @@ func NewServer(cfg ServerConfig) *Server {
 		grpc.Creds(creds),
 		grpc.ForceServerCodecV2(newFraming()),
 		grpc.MaxRecvMsgSize(launchMax),
-		grpc.MaxSendMsgSize(launchMax),
+		grpc.MaxSendMsgSize(resultMax),
 		grpc.MaxConcurrentStreams(streamsMax),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),

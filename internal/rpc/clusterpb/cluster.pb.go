@@ -85,7 +85,7 @@ func (x Fault_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Fault_Kind.Descriptor instead.
 func (Fault_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{67, 0}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{68, 0}
 }
 
 type Up struct {
@@ -4038,6 +4038,7 @@ type LaunchRequest struct {
 	Root          *DatasetID             `protobuf:"bytes,13,opt,name=root,proto3" json:"root,omitempty"`
 	States        []*StateBase           `protobuf:"bytes,14,rep,name=states,proto3" json:"states,omitempty"`
 	Checkpoint    *CheckpointOrder       `protobuf:"bytes,15,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Collect       *CollectOrder          `protobuf:"bytes,16,opt,name=collect,proto3" json:"collect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4177,6 +4178,73 @@ func (x *LaunchRequest) GetCheckpoint() *CheckpointOrder {
 	return nil
 }
 
+func (x *LaunchRequest) GetCollect() *CollectOrder {
+	if x != nil {
+		return x.Collect
+	}
+	return nil
+}
+
+type CollectOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         bool                   `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Limit         int64                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CollectOrder) Reset() {
+	*x = CollectOrder{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CollectOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CollectOrder) ProtoMessage() {}
+
+func (x *CollectOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CollectOrder.ProtoReflect.Descriptor instead.
+func (*CollectOrder) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *CollectOrder) GetCount() bool {
+	if x != nil {
+		return x.Count
+	}
+	return false
+}
+
+func (x *CollectOrder) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *CollectOrder) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 type StateBase struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
@@ -4189,7 +4257,7 @@ type StateBase struct {
 
 func (x *StateBase) Reset() {
 	*x = StateBase{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4201,7 +4269,7 @@ func (x *StateBase) String() string {
 func (*StateBase) ProtoMessage() {}
 
 func (x *StateBase) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4214,7 +4282,7 @@ func (x *StateBase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateBase.ProtoReflect.Descriptor instead.
 func (*StateBase) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{52}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *StateBase) GetStream() int32 {
@@ -4256,7 +4324,7 @@ type CheckpointOrder struct {
 
 func (x *CheckpointOrder) Reset() {
 	*x = CheckpointOrder{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4268,7 +4336,7 @@ func (x *CheckpointOrder) String() string {
 func (*CheckpointOrder) ProtoMessage() {}
 
 func (x *CheckpointOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4281,7 +4349,7 @@ func (x *CheckpointOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointOrder.ProtoReflect.Descriptor instead.
 func (*CheckpointOrder) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{53}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CheckpointOrder) GetFull() bool {
@@ -4314,7 +4382,7 @@ type LaunchReply struct {
 
 func (x *LaunchReply) Reset() {
 	*x = LaunchReply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4326,7 +4394,7 @@ func (x *LaunchReply) String() string {
 func (*LaunchReply) ProtoMessage() {}
 
 func (x *LaunchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4339,7 +4407,7 @@ func (x *LaunchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchReply.ProtoReflect.Descriptor instead.
 func (*LaunchReply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{54}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *LaunchReply) GetTasks() []*TaskResult {
@@ -4355,13 +4423,15 @@ type TaskResult struct {
 	Receipt       []byte                 `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	Error         *TaskError             `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
 	Pieces        []*Piece               `protobuf:"bytes,4,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	Records       int64                  `protobuf:"varint,5,opt,name=records,proto3" json:"records,omitempty"`
+	Rows          []byte                 `protobuf:"bytes,6,opt,name=rows,proto3" json:"rows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4373,7 +4443,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4386,7 +4456,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{55}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TaskResult) GetPart() int64 {
@@ -4417,6 +4487,20 @@ func (x *TaskResult) GetPieces() []*Piece {
 	return nil
 }
 
+func (x *TaskResult) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *TaskResult) GetRows() []byte {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
 type TaskError struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Fault         uint32                 `protobuf:"varint,1,opt,name=fault,proto3" json:"fault,omitempty"`
@@ -4435,7 +4519,7 @@ type TaskError struct {
 
 func (x *TaskError) Reset() {
 	*x = TaskError{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4447,7 +4531,7 @@ func (x *TaskError) String() string {
 func (*TaskError) ProtoMessage() {}
 
 func (x *TaskError) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4460,7 +4544,7 @@ func (x *TaskError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskError.ProtoReflect.Descriptor instead.
 func (*TaskError) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{56}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *TaskError) GetFault() uint32 {
@@ -4542,7 +4626,7 @@ type StatesRequest struct {
 
 func (x *StatesRequest) Reset() {
 	*x = StatesRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4554,7 +4638,7 @@ func (x *StatesRequest) String() string {
 func (*StatesRequest) ProtoMessage() {}
 
 func (x *StatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4567,7 +4651,7 @@ func (x *StatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatesRequest.ProtoReflect.Descriptor instead.
 func (*StatesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{57}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *StatesRequest) GetApp() uint64 {
@@ -4586,7 +4670,7 @@ type StatesReply struct {
 
 func (x *StatesReply) Reset() {
 	*x = StatesReply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4598,7 +4682,7 @@ func (x *StatesReply) String() string {
 func (*StatesReply) ProtoMessage() {}
 
 func (x *StatesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4611,7 +4695,7 @@ func (x *StatesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatesReply.ProtoReflect.Descriptor instead.
 func (*StatesReply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{58}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *StatesReply) GetStates() []*Held {
@@ -4632,7 +4716,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4644,7 +4728,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4657,7 +4741,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{59}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Held) GetStream() int32 {
@@ -4695,7 +4779,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4707,7 +4791,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4720,7 +4804,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{60}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FetchRequest) GetAuthority() *Authority {
@@ -4777,7 +4861,7 @@ type FetchFrame struct {
 
 func (x *FetchFrame) Reset() {
 	*x = FetchFrame{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4789,7 +4873,7 @@ func (x *FetchFrame) String() string {
 func (*FetchFrame) ProtoMessage() {}
 
 func (x *FetchFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4802,7 +4886,7 @@ func (x *FetchFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchFrame.ProtoReflect.Descriptor instead.
 func (*FetchFrame) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{61}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FetchFrame) GetHead() *FetchHead {
@@ -4832,7 +4916,7 @@ type FetchHead struct {
 
 func (x *FetchHead) Reset() {
 	*x = FetchHead{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4844,7 +4928,7 @@ func (x *FetchHead) String() string {
 func (*FetchHead) ProtoMessage() {}
 
 func (x *FetchHead) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4857,7 +4941,7 @@ func (x *FetchHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchHead.ProtoReflect.Descriptor instead.
 func (*FetchHead) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{62}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *FetchHead) GetMapPart() int64 {
@@ -4891,7 +4975,7 @@ type BlockFrame struct {
 
 func (x *BlockFrame) Reset() {
 	*x = BlockFrame{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4903,7 +4987,7 @@ func (x *BlockFrame) String() string {
 func (*BlockFrame) ProtoMessage() {}
 
 func (x *BlockFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4916,7 +5000,7 @@ func (x *BlockFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockFrame.ProtoReflect.Descriptor instead.
 func (*BlockFrame) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{63}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *BlockFrame) GetHead() *BlockHead {
@@ -4944,7 +5028,7 @@ type BlockHead struct {
 
 func (x *BlockHead) Reset() {
 	*x = BlockHead{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4956,7 +5040,7 @@ func (x *BlockHead) String() string {
 func (*BlockHead) ProtoMessage() {}
 
 func (x *BlockHead) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4969,7 +5053,7 @@ func (x *BlockHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHead.ProtoReflect.Descriptor instead.
 func (*BlockHead) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{64}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *BlockHead) GetId() *BlockID {
@@ -5001,7 +5085,7 @@ type PutReply struct {
 
 func (x *PutReply) Reset() {
 	*x = PutReply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5013,7 +5097,7 @@ func (x *PutReply) String() string {
 func (*PutReply) ProtoMessage() {}
 
 func (x *PutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5026,7 +5110,7 @@ func (x *PutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutReply.ProtoReflect.Descriptor instead.
 func (*PutReply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{65}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{66}
 }
 
 type GetRequest struct {
@@ -5038,7 +5122,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5050,7 +5134,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5063,7 +5147,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{66}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *GetRequest) GetId() *BlockID {
@@ -5087,7 +5171,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5099,7 +5183,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5112,7 +5196,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{67}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Fault) GetKind() Fault_Kind {
@@ -5442,7 +5526,7 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\x03dep\x18\x02 \x01(\x03R\x03dep\"a\n" +
 	"\tMapOutput\x12:\n" +
 	"\ashuffle\x18\x01 \x01(\v2 .raftstream.cluster.v1.ShuffleIDR\ashuffle\x12\x18\n" +
-	"\aholders\x18\x02 \x03(\x04R\aholders\"\xa8\x05\n" +
+	"\aholders\x18\x02 \x03(\x04R\aholders\"\xe7\x05\n" +
 	"\rLaunchRequest\x12>\n" +
 	"\tauthority\x18\x01 \x01(\v2 .raftstream.cluster.v1.AuthorityR\tauthority\x12,\n" +
 	"\x03app\x18\x02 \x01(\v2\x1a.raftstream.cluster.v1.AppR\x03app\x12\x12\n" +
@@ -5462,7 +5546,12 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\x06states\x18\x0e \x03(\v2 .raftstream.cluster.v1.StateBaseR\x06states\x12F\n" +
 	"\n" +
 	"checkpoint\x18\x0f \x01(\v2&.raftstream.cluster.v1.CheckpointOrderR\n" +
-	"checkpoint\"\xc1\x01\n" +
+	"checkpoint\x12=\n" +
+	"\acollect\x18\x10 \x01(\v2#.raftstream.cluster.v1.CollectOrderR\acollect\"P\n" +
+	"\fCollectOrder\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\bR\x05count\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x03R\x05limit\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\xc1\x01\n" +
 	"\tStateBase\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\x05R\x06stream\x122\n" +
 	"\x04base\x18\x02 \x01(\v2\x1e.raftstream.cluster.v1.VersionR\x04base\x124\n" +
@@ -5473,13 +5562,15 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x18\n" +
 	"\anumbers\x18\x03 \x03(\x04R\anumbers\"F\n" +
 	"\vLaunchReply\x127\n" +
-	"\x05tasks\x18\x01 \x03(\v2!.raftstream.cluster.v1.TaskResultR\x05tasks\"\xa8\x01\n" +
+	"\x05tasks\x18\x01 \x03(\v2!.raftstream.cluster.v1.TaskResultR\x05tasks\"\xd6\x01\n" +
 	"\n" +
 	"TaskResult\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\x03R\x04part\x12\x18\n" +
 	"\areceipt\x18\x02 \x01(\fR\areceipt\x126\n" +
 	"\x05error\x18\x03 \x01(\v2 .raftstream.cluster.v1.TaskErrorR\x05error\x124\n" +
-	"\x06pieces\x18\x04 \x03(\v2\x1c.raftstream.cluster.v1.PieceR\x06pieces\"\xb4\x02\n" +
+	"\x06pieces\x18\x04 \x03(\v2\x1c.raftstream.cluster.v1.PieceR\x06pieces\x12\x18\n" +
+	"\arecords\x18\x05 \x01(\x03R\arecords\x12\x12\n" +
+	"\x04rows\x18\x06 \x01(\fR\x04rows\"\xb4\x02\n" +
 	"\tTaskError\x12\x14\n" +
 	"\x05fault\x18\x01 \x01(\rR\x05fault\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x1a\n" +
@@ -5564,7 +5655,7 @@ func file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_rpc_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_internal_rpc_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_internal_rpc_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_internal_rpc_clusterpb_cluster_proto_goTypes = []any{
 	(Fault_Kind)(0),          // 0: raftstream.cluster.v1.Fault.Kind
 	(*Up)(nil),               // 1: raftstream.cluster.v1.Up
@@ -5619,22 +5710,23 @@ var file_internal_rpc_clusterpb_cluster_proto_goTypes = []any{
 	(*ShuffleID)(nil),        // 50: raftstream.cluster.v1.ShuffleID
 	(*MapOutput)(nil),        // 51: raftstream.cluster.v1.MapOutput
 	(*LaunchRequest)(nil),    // 52: raftstream.cluster.v1.LaunchRequest
-	(*StateBase)(nil),        // 53: raftstream.cluster.v1.StateBase
-	(*CheckpointOrder)(nil),  // 54: raftstream.cluster.v1.CheckpointOrder
-	(*LaunchReply)(nil),      // 55: raftstream.cluster.v1.LaunchReply
-	(*TaskResult)(nil),       // 56: raftstream.cluster.v1.TaskResult
-	(*TaskError)(nil),        // 57: raftstream.cluster.v1.TaskError
-	(*StatesRequest)(nil),    // 58: raftstream.cluster.v1.StatesRequest
-	(*StatesReply)(nil),      // 59: raftstream.cluster.v1.StatesReply
-	(*Held)(nil),             // 60: raftstream.cluster.v1.Held
-	(*FetchRequest)(nil),     // 61: raftstream.cluster.v1.FetchRequest
-	(*FetchFrame)(nil),       // 62: raftstream.cluster.v1.FetchFrame
-	(*FetchHead)(nil),        // 63: raftstream.cluster.v1.FetchHead
-	(*BlockFrame)(nil),       // 64: raftstream.cluster.v1.BlockFrame
-	(*BlockHead)(nil),        // 65: raftstream.cluster.v1.BlockHead
-	(*PutReply)(nil),         // 66: raftstream.cluster.v1.PutReply
-	(*GetRequest)(nil),       // 67: raftstream.cluster.v1.GetRequest
-	(*Fault)(nil),            // 68: raftstream.cluster.v1.Fault
+	(*CollectOrder)(nil),     // 53: raftstream.cluster.v1.CollectOrder
+	(*StateBase)(nil),        // 54: raftstream.cluster.v1.StateBase
+	(*CheckpointOrder)(nil),  // 55: raftstream.cluster.v1.CheckpointOrder
+	(*LaunchReply)(nil),      // 56: raftstream.cluster.v1.LaunchReply
+	(*TaskResult)(nil),       // 57: raftstream.cluster.v1.TaskResult
+	(*TaskError)(nil),        // 58: raftstream.cluster.v1.TaskError
+	(*StatesRequest)(nil),    // 59: raftstream.cluster.v1.StatesRequest
+	(*StatesReply)(nil),      // 60: raftstream.cluster.v1.StatesReply
+	(*Held)(nil),             // 61: raftstream.cluster.v1.Held
+	(*FetchRequest)(nil),     // 62: raftstream.cluster.v1.FetchRequest
+	(*FetchFrame)(nil),       // 63: raftstream.cluster.v1.FetchFrame
+	(*FetchHead)(nil),        // 64: raftstream.cluster.v1.FetchHead
+	(*BlockFrame)(nil),       // 65: raftstream.cluster.v1.BlockFrame
+	(*BlockHead)(nil),        // 66: raftstream.cluster.v1.BlockHead
+	(*PutReply)(nil),         // 67: raftstream.cluster.v1.PutReply
+	(*GetRequest)(nil),       // 68: raftstream.cluster.v1.GetRequest
+	(*Fault)(nil),            // 69: raftstream.cluster.v1.Fault
 }
 var file_internal_rpc_clusterpb_cluster_proto_depIdxs = []int32{
 	5,   // 0: raftstream.cluster.v1.Up.hello:type_name -> raftstream.cluster.v1.Hello
@@ -5711,43 +5803,44 @@ var file_internal_rpc_clusterpb_cluster_proto_depIdxs = []int32{
 	44,  // 71: raftstream.cluster.v1.LaunchRequest.inputs:type_name -> raftstream.cluster.v1.Input
 	51,  // 72: raftstream.cluster.v1.LaunchRequest.map_outputs:type_name -> raftstream.cluster.v1.MapOutput
 	49,  // 73: raftstream.cluster.v1.LaunchRequest.root:type_name -> raftstream.cluster.v1.DatasetID
-	53,  // 74: raftstream.cluster.v1.LaunchRequest.states:type_name -> raftstream.cluster.v1.StateBase
-	54,  // 75: raftstream.cluster.v1.LaunchRequest.checkpoint:type_name -> raftstream.cluster.v1.CheckpointOrder
-	19,  // 76: raftstream.cluster.v1.StateBase.base:type_name -> raftstream.cluster.v1.Version
-	19,  // 77: raftstream.cluster.v1.StateBase.makes:type_name -> raftstream.cluster.v1.Version
-	21,  // 78: raftstream.cluster.v1.StateBase.chain:type_name -> raftstream.cluster.v1.Piece
-	56,  // 79: raftstream.cluster.v1.LaunchReply.tasks:type_name -> raftstream.cluster.v1.TaskResult
-	57,  // 80: raftstream.cluster.v1.TaskResult.error:type_name -> raftstream.cluster.v1.TaskError
-	21,  // 81: raftstream.cluster.v1.TaskResult.pieces:type_name -> raftstream.cluster.v1.Piece
-	50,  // 82: raftstream.cluster.v1.TaskError.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	9,   // 83: raftstream.cluster.v1.TaskError.block:type_name -> raftstream.cluster.v1.BlockID
-	60,  // 84: raftstream.cluster.v1.StatesReply.states:type_name -> raftstream.cluster.v1.Held
-	19,  // 85: raftstream.cluster.v1.Held.version:type_name -> raftstream.cluster.v1.Version
-	17,  // 86: raftstream.cluster.v1.FetchRequest.authority:type_name -> raftstream.cluster.v1.Authority
-	50,  // 87: raftstream.cluster.v1.FetchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	63,  // 88: raftstream.cluster.v1.FetchFrame.head:type_name -> raftstream.cluster.v1.FetchHead
-	65,  // 89: raftstream.cluster.v1.BlockFrame.head:type_name -> raftstream.cluster.v1.BlockHead
-	9,   // 90: raftstream.cluster.v1.BlockHead.id:type_name -> raftstream.cluster.v1.BlockID
-	9,   // 91: raftstream.cluster.v1.GetRequest.id:type_name -> raftstream.cluster.v1.BlockID
-	0,   // 92: raftstream.cluster.v1.Fault.kind:type_name -> raftstream.cluster.v1.Fault.Kind
-	57,  // 93: raftstream.cluster.v1.Fault.task:type_name -> raftstream.cluster.v1.TaskError
-	1,   // 94: raftstream.cluster.v1.Cluster.Control:input_type -> raftstream.cluster.v1.Up
-	52,  // 95: raftstream.cluster.v1.Cluster.Launch:input_type -> raftstream.cluster.v1.LaunchRequest
-	61,  // 96: raftstream.cluster.v1.Cluster.Fetch:input_type -> raftstream.cluster.v1.FetchRequest
-	64,  // 97: raftstream.cluster.v1.Cluster.Put:input_type -> raftstream.cluster.v1.BlockFrame
-	67,  // 98: raftstream.cluster.v1.Cluster.Get:input_type -> raftstream.cluster.v1.GetRequest
-	58,  // 99: raftstream.cluster.v1.Cluster.States:input_type -> raftstream.cluster.v1.StatesRequest
-	2,   // 100: raftstream.cluster.v1.Cluster.Control:output_type -> raftstream.cluster.v1.Down
-	55,  // 101: raftstream.cluster.v1.Cluster.Launch:output_type -> raftstream.cluster.v1.LaunchReply
-	62,  // 102: raftstream.cluster.v1.Cluster.Fetch:output_type -> raftstream.cluster.v1.FetchFrame
-	66,  // 103: raftstream.cluster.v1.Cluster.Put:output_type -> raftstream.cluster.v1.PutReply
-	64,  // 104: raftstream.cluster.v1.Cluster.Get:output_type -> raftstream.cluster.v1.BlockFrame
-	59,  // 105: raftstream.cluster.v1.Cluster.States:output_type -> raftstream.cluster.v1.StatesReply
-	100, // [100:106] is the sub-list for method output_type
-	94,  // [94:100] is the sub-list for method input_type
-	94,  // [94:94] is the sub-list for extension type_name
-	94,  // [94:94] is the sub-list for extension extendee
-	0,   // [0:94] is the sub-list for field type_name
+	54,  // 74: raftstream.cluster.v1.LaunchRequest.states:type_name -> raftstream.cluster.v1.StateBase
+	55,  // 75: raftstream.cluster.v1.LaunchRequest.checkpoint:type_name -> raftstream.cluster.v1.CheckpointOrder
+	53,  // 76: raftstream.cluster.v1.LaunchRequest.collect:type_name -> raftstream.cluster.v1.CollectOrder
+	19,  // 77: raftstream.cluster.v1.StateBase.base:type_name -> raftstream.cluster.v1.Version
+	19,  // 78: raftstream.cluster.v1.StateBase.makes:type_name -> raftstream.cluster.v1.Version
+	21,  // 79: raftstream.cluster.v1.StateBase.chain:type_name -> raftstream.cluster.v1.Piece
+	57,  // 80: raftstream.cluster.v1.LaunchReply.tasks:type_name -> raftstream.cluster.v1.TaskResult
+	58,  // 81: raftstream.cluster.v1.TaskResult.error:type_name -> raftstream.cluster.v1.TaskError
+	21,  // 82: raftstream.cluster.v1.TaskResult.pieces:type_name -> raftstream.cluster.v1.Piece
+	50,  // 83: raftstream.cluster.v1.TaskError.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	9,   // 84: raftstream.cluster.v1.TaskError.block:type_name -> raftstream.cluster.v1.BlockID
+	61,  // 85: raftstream.cluster.v1.StatesReply.states:type_name -> raftstream.cluster.v1.Held
+	19,  // 86: raftstream.cluster.v1.Held.version:type_name -> raftstream.cluster.v1.Version
+	17,  // 87: raftstream.cluster.v1.FetchRequest.authority:type_name -> raftstream.cluster.v1.Authority
+	50,  // 88: raftstream.cluster.v1.FetchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	64,  // 89: raftstream.cluster.v1.FetchFrame.head:type_name -> raftstream.cluster.v1.FetchHead
+	66,  // 90: raftstream.cluster.v1.BlockFrame.head:type_name -> raftstream.cluster.v1.BlockHead
+	9,   // 91: raftstream.cluster.v1.BlockHead.id:type_name -> raftstream.cluster.v1.BlockID
+	9,   // 92: raftstream.cluster.v1.GetRequest.id:type_name -> raftstream.cluster.v1.BlockID
+	0,   // 93: raftstream.cluster.v1.Fault.kind:type_name -> raftstream.cluster.v1.Fault.Kind
+	58,  // 94: raftstream.cluster.v1.Fault.task:type_name -> raftstream.cluster.v1.TaskError
+	1,   // 95: raftstream.cluster.v1.Cluster.Control:input_type -> raftstream.cluster.v1.Up
+	52,  // 96: raftstream.cluster.v1.Cluster.Launch:input_type -> raftstream.cluster.v1.LaunchRequest
+	62,  // 97: raftstream.cluster.v1.Cluster.Fetch:input_type -> raftstream.cluster.v1.FetchRequest
+	65,  // 98: raftstream.cluster.v1.Cluster.Put:input_type -> raftstream.cluster.v1.BlockFrame
+	68,  // 99: raftstream.cluster.v1.Cluster.Get:input_type -> raftstream.cluster.v1.GetRequest
+	59,  // 100: raftstream.cluster.v1.Cluster.States:input_type -> raftstream.cluster.v1.StatesRequest
+	2,   // 101: raftstream.cluster.v1.Cluster.Control:output_type -> raftstream.cluster.v1.Down
+	56,  // 102: raftstream.cluster.v1.Cluster.Launch:output_type -> raftstream.cluster.v1.LaunchReply
+	63,  // 103: raftstream.cluster.v1.Cluster.Fetch:output_type -> raftstream.cluster.v1.FetchFrame
+	67,  // 104: raftstream.cluster.v1.Cluster.Put:output_type -> raftstream.cluster.v1.PutReply
+	65,  // 105: raftstream.cluster.v1.Cluster.Get:output_type -> raftstream.cluster.v1.BlockFrame
+	60,  // 106: raftstream.cluster.v1.Cluster.States:output_type -> raftstream.cluster.v1.StatesReply
+	101, // [101:107] is the sub-list for method output_type
+	95,  // [95:101] is the sub-list for method input_type
+	95,  // [95:95] is the sub-list for extension type_name
+	95,  // [95:95] is the sub-list for extension extendee
+	0,   // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_internal_rpc_clusterpb_cluster_proto_init() }
@@ -5798,7 +5891,7 @@ func file_internal_rpc_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_rpc_clusterpb_cluster_proto_rawDesc), len(file_internal_rpc_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   68,
+			NumMessages:   69,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
