@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/raftstream/raftstream/dstream"
 	"github.com/raftstream/raftstream/executor"
@@ -46,11 +47,13 @@ type cluster struct {
 	graph  dataset.App // of the test itself, to know what has a dataset
 	disks  []*vfs.Mem  // what outlives a restart
 	epochs uint64      // generation of executors
+	lost   int         // executors that died with their disks
 
 	// Below is volatile.
 	driver    *leader
 	network   *local.Network
 	nodes     []*node
+	volatile  context.Context
 	cancel    context.CancelFunc
 	instances map[id.Stream]*instance
 }
@@ -60,6 +63,7 @@ type node struct {
 	id    id.Store
 	addr  string
 	store *blocks.Store
+	end   context.CancelFunc
 	done  chan error // of Run
 }
 
@@ -117,15 +121,14 @@ func submission(s dataset.Spec, p *plan.Plan) fsm.Command {
 
 // up starts everything volatile: executors over what their disks hold, then sessions, receivers and the coordinator.
 func (cl *cluster) up() error {
-	ctx, cancel := context.WithCancel(cl.ctx)
-	cl.cancel = cancel
+	cl.volatile, cl.cancel = context.WithCancel(cl.ctx)
 	cl.epochs++
 	cl.driver = newLeader(cl.ledger, cl.app)
 	cl.network = local.NewNetwork()
-	cl.nodes = nil
+	cl.nodes = make([]*node, executors)
 	cl.instances = map[id.Stream]*instance{}
 	for i, disk := range cl.disks {
-		if err := cl.launch(ctx, i, disk); err != nil {
+		if err := cl.launch(cl.volatile, i, disk); err != nil {
 			return err
 		}
 	}
@@ -140,7 +143,11 @@ func (cl *cluster) up() error {
 
 // launch opens the store of executor i and runs the executor.
 func (cl *cluster) launch(ctx context.Context, i int, disk vfs.FS) error {
-	name, of := fmt.Sprintf("executor-%d", i+1), id.Store(fmt.Sprintf("%016x", i+1))
+	of := id.Store(fmt.Sprintf("%016x", i+1))
+	if i == 0 {
+		of = id.Store(fmt.Sprintf("%016x", executors+cl.lost+1)) // a lost store never comes back
+	}
+	name := "executor-" + string(of)
 	store, err := blocks.Open(blocks.Config{
 		FS: disk, Dir: "/wal", Store: of, Logger: cl.log,
 		Fatal: func(err error) { cl.fault(fmt.Errorf("%s: %w", name, err)) },
@@ -149,6 +156,7 @@ func (cl *cluster) launch(ctx context.Context, i int, disk vfs.FS) error {
 		return err
 	}
 	n := &node{id: of, addr: name, store: store, done: make(chan error, 1)}
+	ctx, n.end = context.WithCancel(ctx)
 	e, err := executor.New(executor.Config{
 		Store: of, Generation: cl.epochs, Name: name, Addr: name, Slots: slots, Build: build,
 		Dialer: cl.driver, Executors: cl.network, Builder: cl.programs, Blocks: store, Logger: cl.log,
@@ -157,7 +165,7 @@ func (cl *cluster) launch(ctx context.Context, i int, disk vfs.FS) error {
 		return errors.Join(err, store.Close())
 	}
 	cl.network.Add(name, e.Server())
-	cl.nodes = append(cl.nodes, n)
+	cl.nodes[i] = n
 	go func() { n.done <- e.Run(ctx) }() // down waits for it
 	return nil
 }
@@ -212,8 +220,10 @@ func (cl *cluster) assign() error {
 func (cl *cluster) down() error {
 	cl.cancel()
 	var err error
+	cl.nodes = slices.DeleteFunc(cl.nodes, func(n *node) bool { return n == nil }) // those that did not start
 	for _, n := range cl.nodes {
 		err = errors.Join(err, <-n.done)
+		n.end()
 	}
 	cl.network.Close()
 	for _, n := range cl.nodes {
@@ -250,6 +260,34 @@ func (cl *cluster) restart() error {
 		return err
 	}
 	return cl.up()
+}
+
+// lose ends the first executor, which does not coordinate, with its memory and its disk, and starts another one in its
+// place. Blocks and checkpoints are left with the last one, which holds a copy of everything.
+func (cl *cluster) lose() error {
+	n := cl.nodes[0]
+	cl.network.Remove(n.addr)
+	n.end()
+	if err := errors.Join(<-n.done, n.store.Close()); err != nil {
+		return err
+	}
+	s, ok := cl.ledger.view().SessionOf(n.id)
+	if !ok {
+		return errors.New("the executor has no session")
+	}
+	if _, err := cl.ledger.propose(&fsm.SessionClosed{Session: s.ID, Reason: "lost", NowMS: cl.driver.now.Load()}); err != nil {
+		return err
+	}
+	cl.driver.forget(n.id)
+	cl.lost++
+	cl.disks[0] = vfs.NewMem()
+	if err := cl.launch(cl.volatile, 0, cl.disks[0]); err != nil {
+		return err
+	}
+	if err := cl.driver.ready(cl.ctx, executors); err != nil {
+		return fmt.Errorf("the executor in the place of the lost one does not connect: %w", err)
+	}
+	return cl.schedule()
 }
 
 // batch runs batch n and gives the number of partitions of the output's dataset, -1 if there is none.

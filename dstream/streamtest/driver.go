@@ -77,6 +77,13 @@ func (d *leader) ready(ctx context.Context, n int) error {
 	}
 }
 
+// forget drops the control stream of an executor that is gone.
+func (d *leader) forget(s id.Store) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.links, s)
+}
+
 // send sends an order to every executor.
 func (d *leader) send(m job.ToExecutor) error {
 	d.mu.Lock()

@@ -27,6 +27,7 @@ type config struct {
 	batches      int
 	partitions   int
 	restartAfter map[int]bool
+	loseAfter    map[int]bool
 }
 
 // Option changes a default of Run.
@@ -45,6 +46,10 @@ func Partitions(n int) Option { return func(c *config) { c.partitions = n } }
 // RestartAfter drops everything volatile after that batch (from 1) and goes on from what was committed: a snapshot of
 // the ledger, and what executors had synced. It may be given several times.
 func RestartAfter(batch int) Option { return func(c *config) { c.restartAfter[batch] = true } }
+
+// LoseExecutorAfter ends, after that batch (from 1), the executor that does not coordinate, with its memory and its disk;
+// an empty one takes its place. State that it held is made again from what others hold. It may be given several times.
+func LoseExecutorAfter(batch int) Option { return func(c *config) { c.loseAfter[batch] = true } }
 
 // Run feeds input[i] as batch i+1 under a manual clock that starts at 0, and returns what op's stream holds in each
 // batch that has a dataset, in order of partition. A nil element of input means that the source has no dataset for that
@@ -88,7 +93,7 @@ func RunSource[U any](tb testing.TB, op func(*dstream.Context) *dstream.DStream[
 }
 
 func configOf(batches int, opts []Option) config {
-	c := config{interval: time.Second, batches: batches, partitions: 2, restartAfter: map[int]bool{}}
+	c := config{interval: time.Second, batches: batches, partitions: 2, restartAfter: map[int]bool{}, loseAfter: map[int]bool{}}
 	for _, o := range opts {
 		o(&c)
 	}
@@ -151,6 +156,11 @@ func batches[U any](cl *cluster, got *results[U]) ([][]U, error) {
 		}
 		if parts >= 0 {
 			out = append(out, got.batch(c.at(n), parts))
+		}
+		if c.loseAfter[n] {
+			if err := cl.lose(); err != nil {
+				return out, fmt.Errorf("loss of an executor after batch %d: %w", n, err)
+			}
 		}
 		if !c.restartAfter[n] {
 			continue
