@@ -46,6 +46,7 @@ type node struct {
 	raft     *raftnode.Node
 	watch    *electionwatch.Watch // nil: this node watches nobody
 	hub      *driver.Hub
+	limits   *driver.Limits // nil without rate control
 	clock    *batches.Clock
 	driver   *driver.Driver
 	peers    *rpc.Executors

@@ -15,6 +15,7 @@ import (
 	"github.com/raftstream/raftstream/internal/driver/cleaning"
 	"github.com/raftstream/raftstream/internal/driver/coordinators"
 	"github.com/raftstream/raftstream/internal/driver/executors"
+	"github.com/raftstream/raftstream/internal/driver/rates"
 	"github.com/raftstream/raftstream/internal/driver/receivers"
 	"github.com/raftstream/raftstream/internal/driver/repair"
 	"github.com/raftstream/raftstream/internal/gossip"
@@ -196,16 +197,23 @@ func (n *node) openDriver() error {
 	if n.watch != nil {
 		sessions = sessions.With(n.watch)
 	}
+	if n.cfg.backpressure {
+		n.limits = driver.NewLimits()
+	}
+	duties := []driver.Duty{
+		sessions,
+		receivers.New(n.hub, n.log).With(n.limits),
+		coordinators.New(n.hub, n.log),
+		batches.New(n.hub, n.clock, n.log).With(n.limits),
+		cleaning.New(n.hub, n.log),
+		repair.New(n.hub, n.log),
+	}
+	if n.limits != nil {
+		duties = append(duties, rates.New(n.hub, n.limits, n.log))
+	}
 	n.driver = driver.New(driver.Config{
 		Raft: n.raft, Hub: n.hub, Node: n.dir.Node(), Name: n.cfg.name, Addr: n.rpcAddr(), Observe: n.observe, Logger: n.log,
-		Duties: []driver.Duty{
-			sessions,
-			receivers.New(n.hub, n.log),
-			coordinators.New(n.hub, n.log),
-			batches.New(n.hub, n.clock, n.log),
-			cleaning.New(n.hub, n.log),
-			repair.New(n.hub, n.log),
-		},
+		Duties: duties,
 	})
 	return nil
 }

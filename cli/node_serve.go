@@ -69,6 +69,7 @@ func (n *node) openServer() error {
 	}
 	if n.raft != nil {
 		api.Ledger, api.Servers, config.Drivers = ledger{n}, servers{n.raft}, n.hub
+		api.Rate = n.limits.Rate
 	}
 	if n.executor != nil {
 		api.Pushes, config.Executor = n.executor, n.executor.Server()

@@ -27,6 +27,7 @@ type nodeConfig struct {
 	raftReserve                     int64 // MiB
 	heartbeat, election, lease      time.Duration
 	electionWatch                   bool
+	backpressure                    bool
 	tls                             tlsFiles
 	gossipKey                       string // hexadecimal
 	logLevel, logFormat, configFile string
@@ -69,6 +70,7 @@ func (e *env) startCommand() *cobra.Command {
 	flags.DurationVar(&c.election, "raft-election-timeout", 500*time.Millisecond, "time for one election")
 	flags.DurationVar(&c.lease, "raft-lease-timeout", 500*time.Millisecond, "time without a majority after which the leader steps down")
 	flags.BoolVar(&c.electionWatch, "election-watch", true, "find out at once that another node's process has died, and elect a leader or end its session without waiting; needs that refused connections come from the nodes themselves, not from a proxy or firewall")
+	flags.BoolVar(&c.backpressure, "backpressure", true, "limit inputs to what their applications can process; counts where this driver leads, so give it to all of them alike")
 	c.tls.flags(flags, func(string) (string, bool) { return "", false }) // settled below, like every other
 	flags.StringVar(&c.gossipKey, "gossip-key", "", "key that encrypts gossip, the same on every node: 64 hexadecimal digits; better in the environment or the file than here")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")

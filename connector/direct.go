@@ -56,6 +56,10 @@ type PlanRequest struct {
 	Positions iter.Seq2[string, uint64]
 	MaxParts  int   // at most this many parts, at most MaxPlanParts
 	MaxBytes  int64 // the parts' Bytes together should not be more, except for a single larger part
+	// MaxRecords is how many records the plan should have at most, over all partitions together, 0 for no limit: the
+	// application cannot process more, or is not to. What is beyond waits for the next plans. A source that cannot cut
+	// what it reads so small takes one piece of it.
+	MaxRecords int64
 }
 
 // Plan is what one batch reads of a source. Its encoded size is bounded by MaxPlanBytes.

@@ -13,9 +13,9 @@ import (
 
 // DirectStream is the stream of what the tasks of a batch read themselves from a source, as it was planned and committed
 // before (Spark: DirectKafkaInputDStream, FileInputDStream; rule 12). Each part of the plan is a partition. T needs a
-// codec only where records are shuffled, kept or collected. Options: Source, Check.
+// codec only where records are shuffled, kept or collected. Options: Source, MaxRate, Check.
 func DirectStream[T any](c *Context, d connector.DirectSource[T], opts ...Option) *DStream[T] {
-	o := c.options("directStream", opts, "Source")
+	o := c.options("directStream", opts, "Source", "MaxRate")
 	if d == nil {
 		c.fail("directStream", errors.New("the source is nil"))
 	} else {
@@ -30,7 +30,7 @@ func DirectStream[T any](c *Context, d connector.DirectSource[T], opts ...Option
 		return lineage.Direct(sc, p.in.Partitions(stream, sc.Time), d.Read), nil
 	})
 	stream = s.id
-	c.plan.Inputs = append(c.plan.Inputs, plan.Input{Stream: s.id, Source: o.source})
+	c.plan.Inputs = append(c.plan.Inputs, plan.Input{Stream: s.id, Source: o.source, MaxRate: o.maxRate})
 	if c.directs == nil {
 		c.directs = map[id.Stream]dataset.Direct{}
 	}

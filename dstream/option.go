@@ -50,8 +50,9 @@ func PreferredNode(name string) Option {
 	return Option{"PreferredNode", func(s *settings) error { s.preferred = name; return nil }}
 }
 
-// MaxRate bounds what an input stream's receiver takes in, in records per second: sources wait when they send more
-// (Spark: spark.streaming.receiver.maxRate).
+// MaxRate bounds what an input stream takes in, in records per second: a receiver's source waits when it sends more, and a
+// direct stream's batches have no more than an interval's worth, over all partitions of the source together (Spark:
+// spark.streaming.receiver.maxRate, spark.streaming.kafka.maxRatePerPartition).
 func MaxRate(perSecond int64) Option {
 	return Option{"MaxRate", func(s *settings) error {
 		if perSecond < 1 {

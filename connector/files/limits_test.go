@@ -203,3 +203,30 @@ func TestPlanWithoutTimeLeavesFilesToTheNextOne(t *testing.T) {
 		t.Errorf("%d parts", len(p.Parts))
 	}
 }
+
+// Rate control, or dstream.MaxRate, says how many records a batch should have. A file is never cut.
+func TestPlanHasNoMoreRecordsThanItsLimitButForOneFile(t *testing.T) {
+	dir := t.TempDir()
+	s, l := source(t, dir, files.Settle(0)), newLedger()
+	for i, lines := range []int{3, 3, 3, 9, 1, 0, 7} {
+		write(t, dir, fmt.Sprint("f", i), strings.Repeat("x\n", lines), i+1)
+	}
+	var sizes []int
+	for range 10 {
+		r := l.request()
+		r.MaxRecords = 7
+		p, err := s.Plan(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.Parts) > 0 {
+			sizes = append(sizes, len(read(t, s, p)))
+		}
+		if err := l.commit(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := fmt.Sprint(sizes); got != "[6 3 9 1 7]" {
+		t.Errorf("plans of %s records, expected [6 3 9 1 7]", got)
+	}
+}

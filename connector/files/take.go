@@ -27,6 +27,7 @@ type taking struct {
 	files   map[*file]struct{} // that are in the plan
 	kept    int                // positions that are kept, with those of the plan
 	bytes   int64              // of the parts
+	records int64              // of the parts
 	encoded int                // what the parts take in the plan
 }
 
@@ -83,15 +84,25 @@ func (t *taking) full(f *file) bool {
 		f.wrong = fmt.Sprintf("file %q is not taken: the names of %d files that were taken are kept; remove files that were taken, names are forgotten a while later", f.name, t.kept)
 		return true
 	}
-	return len(t.plan.Parts) > 0 && (t.bytes+f.size > t.request.MaxBytes || len(t.plan.Parts) >= t.request.MaxParts)
+	return len(t.plan.Parts) > 0 && (t.bytes+f.size > t.request.MaxBytes || len(t.plan.Parts) >= t.request.MaxParts || t.over(1))
+}
+
+// over tells whether so many records more are beyond the plan's limit.
+func (t *taking) over(more int64) bool {
+	return t.request.MaxRecords > 0 && t.records+more > t.request.MaxRecords
 }
 
 // add puts a file that is scanned into the plan, unless it does not fit.
 func (t *taking) add(f *file) bool {
 	parts := f.plannedParts()
 	size := len(f.name)
+	records := int64(0)
 	for i := range parts {
 		size += len(parts[i].Data) + around
+		records += parts[i].Records
+	}
+	if len(t.plan.Parts) > 0 && t.over(records) {
+		return false
 	}
 	if len(t.plan.Parts)+len(parts) > t.request.MaxParts || t.encoded+size > planBytes {
 		if len(t.plan.Parts) == 0 {
@@ -103,6 +114,7 @@ func (t *taking) add(f *file) bool {
 	t.plan.Parts = append(t.plan.Parts, parts...)
 	t.files[f] = struct{}{}
 	t.bytes += f.size
+	t.records += records
 	t.encoded += size
 	t.kept++
 	return true

@@ -32,7 +32,7 @@ const (
 type Option = dstream.Option
 
 // Lines is the stream of perSecond lines a second: those that follow the last ones taken. A batch has what one interval
-// gives, whatever time has passed since the batch before: batches that were due while no driver led stay empty, and are
+// gives, or what rate control lets through if that is less, whatever time has passed since the batch before: batches that were due while no driver led stay empty, and are
 // not made up for. Line tells the lines.
 func Lines(c *dstream.Context, perSecond int, opts ...Option) *dstream.DStream[string] {
 	s, err := New(perSecond)
@@ -65,6 +65,9 @@ type data struct {
 func (s *Source) Plan(_ context.Context, r connector.PlanRequest) (connector.Plan, error) {
 	n := s.due(r.Time, r.Interval)
 	n = min(n, max(r.MaxBytes/maxLine, 1))
+	if r.MaxRecords > 0 {
+		n = min(n, r.MaxRecords)
+	}
 	if n == 0 {
 		return connector.Plan{}, nil
 	}

@@ -165,3 +165,14 @@ func BenchmarkLine(b *testing.B) {
 	}
 	b.ReportMetric(float64(bytes)/float64(b.N), "bytes/line")
 }
+
+func TestPlanHasNoMoreLinesThanRateControlLetsThrough(t *testing.T) {
+	for _, c := range []struct{ limit, want int64 }{{0, 1000}, {300, 300}, {5000, 1000}} {
+		p, err := source(t, 1000).Plan(t.Context(), connector.PlanRequest{
+			Time: start, Interval: time.Second, Position: func(string) uint64 { return 4 }, MaxParts: 1, MaxBytes: 1 << 30, MaxRecords: c.limit,
+		})
+		if err != nil || len(p.Parts) != 1 || p.Parts[0].Records != c.want || p.Parts[0].Ranges[0].Last != 4+uint64(c.want) {
+			t.Errorf("limit %d: %+v, %v, expected %d lines", c.limit, p, err, c.want)
+		}
+	}
+}

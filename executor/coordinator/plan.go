@@ -288,7 +288,7 @@ func (c *Coordinator) call(
 			r.plan, err = d.Plan(ctx, connector.PlanRequest{
 				Time: o.Time.Time(), Interval: time.Duration(o.App.Spec.BatchMS) * time.Millisecond,
 				Position:  func(partition string) uint64 { return at[partition] },
-				Positions: maps.All(at), MaxParts: connector.MaxPlanParts, MaxBytes: maxBatchBytes,
+				Positions: maps.All(at), MaxParts: connector.MaxPlanParts, MaxBytes: maxBatchBytes, MaxRecords: limitOf(o, s),
 			})
 			if err == nil {
 				err = check(&r.plan, at)
@@ -301,6 +301,16 @@ func (c *Coordinator) call(
 		answer <- r
 	}()
 	return answer
+}
+
+// limitOf is how many records of a stream the batch should have at most, 0 for no limit.
+func limitOf(o *job.PlanSources, s id.Stream) int64 {
+	for _, l := range o.Limits {
+		if l.Stream == s {
+			return l.Records
+		}
+	}
+	return 0
 }
 
 // check says what is wrong with a plan. What is too long is refused, not cut: only the source can say where to cut.

@@ -344,3 +344,28 @@ func TestOneCallOfASourceAtATime(t *testing.T) {
 		}
 	})
 }
+
+func TestEachSourceIsToldTheLimitOfItsStream(t *testing.T) {
+	told := map[id.Stream]int64{}
+	var mu sync.Mutex
+	of := func(s id.Stream) dataset.Direct {
+		return sourceFunc(func(_ context.Context, r connector.PlanRequest) (connector.Plan, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			told[s] = r.MaxRecords
+			return connector.Plan{}, nil
+		})
+	}
+	runPlans(t, map[id.Stream]dataset.Direct{1: of(1), 2: of(2), 3: of(3)}, func(t *testing.T, p *plans) {
+		p.Plan(&job.PlanSources{
+			Office: 5, App: job.App{ID: 7, Name: "direct", Spec: dataset.Spec{BatchMS: 2000}}, Time: 2000,
+			Limits: []job.SourceLimit{{Stream: 3, Records: 30}, {Stream: 1, Records: 10}},
+		})
+		rest(0)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(told) != 3 || told[1] != 10 || told[2] != 0 || told[3] != 30 {
+			t.Errorf("sources were told %v, expected 10 for stream 1, no limit for 2, 30 for 3", told)
+		}
+	})
+}

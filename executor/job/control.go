@@ -209,6 +209,13 @@ type PlanSources struct {
 	App     App
 	Time    id.Time
 	Planned uint64 // index of the last allocation with a plan: positions read at an older one are stale
+	Limits  []SourceLimit
+}
+
+// SourceLimit bounds what a batch reads of a direct stream.
+type SourceLimit struct {
+	Stream  id.Stream
+	Records int64 // more than 0
 }
 
 // CopyBlocks orders to store copies of blocks or pieces of checkpoints that have too few (rules 5 and 7), then to say

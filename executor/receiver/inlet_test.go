@@ -258,22 +258,27 @@ func TestRateIsSavedUpForAboutOneSecond(t *testing.T) {
 }
 
 func TestRateIsSetWithinTheHighest(t *testing.T) {
-	for _, tc := range []struct{ highest, set, want float64 }{
-		{0, 105, 105},   // without a highest rate any is taken
-		{100, 105, 100}, // a higher one is cut
-		{100, 50, 50},
-		{100, 0, 100}, // not positive: ignored
-		{100, -3, 100},
-		{0, 0, 0},
+	for _, tc := range []struct {
+		name               string
+		highest, set, want float64
+	}{
+		{"rate limiter initializes even without a maxRate set", 0, 105, 105}, // Spark: RateLimiterSuite
+		{"rate limiter stays below maxRate despite large updates", 100, 105, 100},
+		{"lower than the highest", 100, 50, 50},
+		{"not positive: ignored", 100, 0, 100},
+		{"negative: ignored", 100, -3, 100},
+		{"not positive, no highest: no limit", 0, 0, 0},
 	} {
-		c := newLedger(t).config(source(idle))
-		c.MaxRate = tc.highest
-		s, err := receiver.New(c)
-		must(t, err)
-		s.SetRate(tc.set)
-		if got := s.Status().Rate; got != tc.want {
-			t.Errorf("highest %v, set to %v: %v, want %v", tc.highest, tc.set, got, tc.want)
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			c := newLedger(t).config(source(idle))
+			c.MaxRate = tc.highest
+			s, err := receiver.New(c)
+			must(t, err)
+			s.SetRate(tc.set)
+			if got := s.Status().Rate; got != tc.want {
+				t.Errorf("highest %v, set to %v: %v, want %v", tc.highest, tc.set, got, tc.want)
+			}
+		})
 	}
 }
 

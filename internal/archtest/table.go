@@ -28,6 +28,7 @@ var Table = []Rule{
 	{"blocktracker", []string{"internal/id", "connector"}, "the blocktracker is pure state of its own"},
 	{"statetracker", []string{"internal/id"}, "the statetracker is pure state of its own"},
 	{"wal", []string{"internal/vfs"}, "the log of blocks knows files only"},
+	{"internal/ratecontrol", nil, "rate control is arithmetic"},
 	{"internal/datadir", []string{"internal/vfs", "internal/id"}, "the data directory knows files only"},
 	{"internal/plan", []string{"internal/id"}, "the graph as data knows no user types and no engine"},
 	{"internal/dataset", []string{"internal/id", "internal/plan", "connector"}, "the seam knows neither side of it"},
@@ -93,7 +94,7 @@ var Table = []Rule{
 }
 
 func driverAllow() []string {
-	return append([]string{"fsm", "tracker", "blocktracker", "statetracker", "jobgen"}, ground...)
+	return append([]string{"fsm", "tracker", "blocktracker", "statetracker", "jobgen", "internal/ratecontrol"}, ground...)
 }
 
 // External says which packages may import a module from outside; tests may import any of them.
@@ -126,7 +127,7 @@ var Externals = []External{
 }
 
 // Pure lists the packages that compute only: no clocks, randomness, I/O, goroutines, locks or logging.
-var Pure = []string{"fsm", "tracker", "blocktracker", "statetracker", "jobgen"}
+var Pure = []string{"fsm", "tracker", "blocktracker", "statetracker", "jobgen", "internal/ratecontrol"}
 
 // impureImports may not be imported by pure packages, nor anything below them.
 var impureImports = []string{"context", "crypto/rand", "io/fs", "log", "math/rand", "net", "os", "sync", "syscall"}

@@ -52,9 +52,12 @@ type API struct {
 	Servers  Servers           // nil without the driver role
 	Programs dataset.Builder   // of this node's binary
 	Pushes   Pusher            // nil without the executor role
-	Cluster  func() string     // cluster id, "" until known
-	Now      func() time.Time  // nil: time.Now
-	Logger   *slog.Logger      // nil: none
+	// Rate is how many records per second an input stream takes in at most at present, as the leading driver knows it, 0
+	// for no limit; nil: what its graph says.
+	Rate    func(*fsm.App, id.Stream) int64
+	Cluster func() string    // cluster id, "" until known
+	Now     func() time.Time // nil: time.Now
+	Logger  *slog.Logger     // nil: none
 }
 
 // apiServer serves an API; applications and members are its gRPC faces.

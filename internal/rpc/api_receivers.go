@@ -21,17 +21,17 @@ func (a applications) ListReceivers(ctx context.Context, r *raftstreamv1.ListRec
 		if err != nil {
 			return nil, err
 		}
-		reply.Receivers = inputs(v, app, nil)
+		reply.Receivers = a.inputs(v, app, nil)
 		return reply, nil
 	}
 	for app := range v.Apps() {
-		reply.Receivers = inputs(v, app, reply.Receivers)
+		reply.Receivers = a.inputs(v, app, reply.Receivers)
 	}
 	return reply, nil
 }
 
 // inputs adds what feeds the input streams of an application; nothing does after its end.
-func inputs(v fsm.View, app *fsm.App, out []*raftstreamv1.Receiver) []*raftstreamv1.Receiver {
+func (a *apiServer) inputs(v fsm.View, app *fsm.App, out []*raftstreamv1.Receiver) []*raftstreamv1.Receiver {
 	if !app.Live() {
 		return out
 	}
@@ -39,6 +39,9 @@ func inputs(v fsm.View, app *fsm.App, out []*raftstreamv1.Receiver) []*raftstrea
 		pb := &raftstreamv1.Receiver{
 			App: app.Name, AppId: uint64(app.ID), Stream: int32(in.Stream), Source: in.Source, Rate: in.Rate,
 			Positions: positions(v, app.ID, in.Stream),
+		}
+		if a.Rate != nil {
+			pb.Rate = a.Rate(app, in.Stream)
 		}
 		if r, ok := v.Receiver(app.ID, in.Stream); ok {
 			receiver(v, r, pb)

@@ -98,6 +98,10 @@ func TestReceiversShowTheirRateAndHowManyProducersTheyKnow(t *testing.T) {
 		got.GetState() != raftstreamv1.ReceiverState_RECEIVER_STATE_INACTIVE {
 		t.Errorf("%v, expected an inactive receiver of 50 records a second", got)
 	}
+	n.api.Rate = func(*fsm.App, id.Stream) int64 { return 20 } // rate control found out
+	if list, err := n.apps.ListReceivers(t.Context(), &raftstreamv1.ListReceiversRequest{}); err != nil || list.GetReceivers()[0].GetRate() != 20 {
+		t.Errorf("%v, %v, expected 20 records a second", list, err)
+	}
 }
 
 func TestApplicationShowsItsCheckpointAndWhatHasTooFewCopies(t *testing.T) { // rules 5 and 7

@@ -205,6 +205,7 @@ func (p *fakePusher) Push(_ context.Context, app id.App, stream id.Stream, push 
 
 // apiNode is a node that serves the API.
 type apiNode struct {
+	api    *API
 	ledger *fakeLedger
 	pusher *fakePusher
 	leader string
@@ -226,7 +227,7 @@ func newAPI(t *testing.T) *apiNode {
 	}
 	t.Cleanup(func() { _ = p.Close() })
 	n.addr = p.Addr()
-	n.server = NewServer(ServerConfig{API: &API{
+	n.api = &API{
 		Name: "n1", Addr: p.Addr(), Version: "v1", Build: "build-1", Ledger: n.ledger, Leader: func() string { return n.leader },
 		Programs: fakePrograms{}, Pushes: n.pusher, Cluster: func() string { return "c" },
 		Servers: &n.servers,
@@ -236,7 +237,8 @@ func newAPI(t *testing.T) *apiNode {
 			}
 			return Membership{Term: 1, Leader: "n1", Members: []Member{filled[Member](t)}}
 		},
-	}})
+	}
+	n.server = NewServer(ServerConfig{API: n.api})
 	serve(t, n.server, p.GRPC())
 	cc, err := connect(p.Addr(), Security{}, dialTCP)
 	if err != nil {

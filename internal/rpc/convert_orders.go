@@ -27,6 +27,7 @@ func orderToPB(o job.ToExecutor) (*clusterpb.Order, error) {
 	case *job.PlanSources:
 		return &clusterpb.Order{Body: &clusterpb.Order_PlanSources{PlanSources: &clusterpb.PlanSources{
 			Epoch: uint64(o.Epoch), Office: uint64(o.Office), App: appToPB(o.App), Time: int64(o.Time), Planned: o.Planned,
+			Limits: each(o.Limits, limitToPB),
 		}}}, nil
 	case *job.CopyBlocks:
 		return &clusterpb.Order{Body: &clusterpb.Order_CopyBlocks{CopyBlocks: &clusterpb.CopyBlocks{
@@ -64,7 +65,7 @@ func orderOf(o *clusterpb.Order) (job.ToExecutor, error) {
 		m := b.PlanSources
 		return &job.PlanSources{
 			Epoch: id.Epoch(m.GetEpoch()), Office: id.Office(m.GetOffice()), App: appOf(m.GetApp()), Time: id.Time(m.GetTime()),
-			Planned: m.GetPlanned(),
+			Planned: m.GetPlanned(), Limits: each(m.GetLimits(), limitOf),
 		}, nil
 	case *clusterpb.Order_CopyBlocks:
 		m := b.CopyBlocks
@@ -126,4 +127,12 @@ func batchOf(b *clusterpb.Batch) *job.Batch {
 			return job.StateAt{Stream: id.Stream(s.GetStream()), Version: versionOf(s.GetVersion())}
 		}),
 	}
+}
+
+func limitToPB(l job.SourceLimit) *clusterpb.SourceLimit {
+	return &clusterpb.SourceLimit{Stream: int32(l.Stream), Records: l.Records}
+}
+
+func limitOf(m *clusterpb.SourceLimit) job.SourceLimit {
+	return job.SourceLimit{Stream: id.Stream(m.GetStream()), Records: m.GetRecords()}
 }

@@ -1674,7 +1674,8 @@ type Receiver struct {
 	Mark string `protobuf:"bytes,14,opt,name=mark,proto3" json:"mark,omitempty"`
 	// Partitions of the source whose position is kept: producers, files and the like.
 	Positions int64 `protobuf:"varint,15,opt,name=positions,proto3" json:"positions,omitempty"`
-	// Records per second that the receiver may take, 0 for no limit.
+	// Records per second that the input may take in at present, 0 for no limit: the lower one of what its graph says and of
+	// what rate control found out, which the leading driver alone knows.
 	Rate int64 `protobuf:"varint,16,opt,name=rate,proto3" json:"rate,omitempty"`
 	// Direct: what the source cannot read and leaves out at present, in its own words. Empty: nothing.
 	Warning       string `protobuf:"bytes,17,opt,name=warning,proto3" json:"warning,omitempty"`

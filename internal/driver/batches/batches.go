@@ -28,9 +28,10 @@ const refresh = 500 * time.Millisecond
 
 // Duty is the duty.
 type Duty struct {
-	conns driver.Connections
-	clock *Clock
-	log   *slog.Logger
+	conns  driver.Connections
+	clock  *Clock
+	limits *driver.Limits // nil: none
+	log    *slog.Logger
 }
 
 var _ driver.Duty = (*Duty)(nil)
@@ -38,6 +39,12 @@ var _ driver.Duty = (*Duty)(nil)
 // New makes the duty.
 func New(c driver.Connections, clock *Clock, log *slog.Logger) *Duty {
 	return &Duty{conns: c, clock: clock, log: log.With("duty", "batches")}
+}
+
+// With makes plans of direct streams take in what the limits say at most.
+func (d *Duty) With(l *driver.Limits) *Duty {
+	d.limits = l
+	return d
 }
 
 // Name names the duty.
@@ -51,7 +58,7 @@ func (d *Duty) Run(ctx context.Context, l driver.Ledger) error {
 		ledger: l,
 		ticks:  ticks,
 		sent:   driver.NewSent[batch, version](),
-		plans:  newPlans(d.conns, l.Epoch(), ticks.Refused, d.log),
+		plans:  newPlans(d.conns, l.Epoch(), ticks.Refused, d.limits, d.log),
 		looked: make(map[batch]look),
 		seed:   maphash.MakeSeed(),
 	}

@@ -30,6 +30,7 @@ type plans struct {
 	conns   driver.Connections
 	epoch   id.Epoch
 	refused func(id.App) bool // the allocation that was proposed last was
+	limits  *driver.Limits
 	log     *slog.Logger
 	sent    *driver.Sent[id.App, planning]
 	apps    map[id.App]*planned
@@ -53,9 +54,9 @@ type planned struct {
 	tells id.Time             // the first batch that they were left out of for this reason
 }
 
-func newPlans(c driver.Connections, epoch id.Epoch, refused func(id.App) bool, log *slog.Logger) *plans {
+func newPlans(c driver.Connections, epoch id.Epoch, refused func(id.App) bool, limits *driver.Limits, log *slog.Logger) *plans {
 	return &plans{
-		conns: c, epoch: epoch, refused: refused, log: log,
+		conns: c, epoch: epoch, refused: refused, limits: limits, log: log,
 		sent: driver.NewSent[id.App, planning](),
 		apps: make(map[id.App]*planned),
 	}
@@ -126,7 +127,10 @@ func (p *plans) plan(v fsm.View, a *fsm.App, streams []id.Stream, c *fsm.BlocksA
 	switch {
 	case left > 0 && connected:
 		if !p.sent.Send(conn, a.ID, want, func() job.ToExecutor {
-			return &job.PlanSources{Epoch: p.epoch, Office: a.Office, App: driver.AppOf(a), Time: c.From, Planned: want.index}
+			return &job.PlanSources{
+				Epoch: p.epoch, Office: a.Office, App: driver.AppOf(a), Time: c.From, Planned: want.index,
+				Limits: p.limits.PerBatch(a, streams),
+			}
 		}) {
 			left = min(left, driver.Soon)
 		}

@@ -351,7 +351,7 @@ func BenchmarkFillWithoutDirectStreams(b *testing.B) {
 		commands[app] = &fsm.BlocksAllocated{App: app, From: 1000, To: 1000}
 	}
 	v := r.View()
-	p := newPlans(driver.NewHub(r, slog.New(slog.DiscardHandler)), 1, func(id.App) bool { return false }, slog.New(slog.DiscardHandler))
+	p := newPlans(driver.NewHub(r, slog.New(slog.DiscardHandler)), 1, func(id.App) bool { return false }, nil, slog.New(slog.DiscardHandler))
 	for b.Loop() {
 		p.fill(v, commands)
 	}

@@ -26,8 +26,9 @@ const (
 
 // Duty is the duty.
 type Duty struct {
-	conns driver.Connections
-	log   *slog.Logger
+	conns  driver.Connections
+	limits *driver.Limits // nil: none
+	log    *slog.Logger
 }
 
 var _ driver.Duty = (*Duty)(nil)
@@ -35,6 +36,12 @@ var _ driver.Duty = (*Duty)(nil)
 // New makes the duty.
 func New(c driver.Connections, log *slog.Logger) *Duty {
 	return &Duty{conns: c, log: log.With("duty", "receivers")}
+}
+
+// With makes receivers take in what the limits say at most.
+func (d *Duty) With(l *driver.Limits) *Duty {
+	d.limits = l
+	return d
 }
 
 // Name names the duty.
@@ -47,10 +54,11 @@ func (d *Duty) Run(ctx context.Context, l driver.Ledger) error {
 		ledger:    l,
 		proposals: driver.NewProposals[key](d.log),
 		sent:      driver.NewSent[key, order](),
+		rates:     driver.NewSent[key, rate](),
 		streaks:   make(streaks),
 		moves:     newMoves(),
 	}
-	return driver.Turns(ctx, l, d.conns, t.take)
+	return driver.TurnsWith(ctx, l, d.conns, d.limits.Changed, t.take)
 }
 
 // key names a receiver.
@@ -65,11 +73,18 @@ type order struct {
 	stop, discard bool
 }
 
+// rate is what an executor was told last about how much a receiver takes in.
+type rate struct {
+	instance  id.Instance
+	perSecond int64
+}
+
 type turn struct {
 	*Duty
 	ledger    driver.Ledger
 	proposals *driver.Proposals[key]
 	sent      *driver.Sent[key, order]
+	rates     *driver.Sent[key, rate]
 	streaks   streaks
 	moves     *moves
 }
@@ -90,10 +105,12 @@ func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
 		}
 		abandon(v, a, now, commands)
 	}
-	t.sent.Keep(t.conns.All(), func(k key) bool {
+	known := func(k key) bool {
 		_, ok := v.Receiver(k.app, k.stream)
 		return ok
-	})
+	}
+	t.sent.Keep(t.conns.All(), known)
+	t.rates.Keep(t.conns.All(), known)
 	held, err := t.proposals.Make(ctx, t.ledger, commands)
 	return min(again, held), err
 }
@@ -194,9 +211,21 @@ func (t *turn) order(v fsm.View, a *fsm.App) bool {
 		case a.Draining || t.moves.moving(r):
 			o.stop = true
 		}
-		all = t.sent.Send(c, key{a.ID, r.Stream}, o, func() job.ToExecutor { return t.message(a, r, o) }) && all
+		told := t.sent.Send(c, key{a.ID, r.Stream}, o, func() job.ToExecutor { return t.message(a, r, o) })
+		if told && !o.stop && t.limits != nil {
+			told = t.limit(c, a, r)
+		}
+		all = told && all
 	}
 	return all
+}
+
+// limit tells an executor how much an instance takes in that it was told to start; false: it could not take it.
+func (t *turn) limit(c driver.Connection, a *fsm.App, r *tracker.Receiver) bool {
+	now := rate{r.Instance, t.limits.Rate(a, r.Stream)}
+	return t.rates.Send(c, key{a.ID, r.Stream}, now, func() job.ToExecutor {
+		return &job.SetRate{Epoch: t.ledger.Epoch(), App: a.ID, Stream: r.Stream, Instance: r.Instance, Rate: now.perSecond}
+	})
 }
 
 func (t *turn) message(a *fsm.App, r *tracker.Receiver, o order) job.ToExecutor {
@@ -204,16 +233,7 @@ func (t *turn) message(a *fsm.App, r *tracker.Receiver, o order) job.ToExecutor 
 	if o.stop {
 		return &job.StopReceiver{Epoch: epoch, App: a.ID, Stream: r.Stream, Instance: r.Instance, Discard: o.discard}
 	}
-	return &job.StartReceiver{Epoch: epoch, App: driver.AppOf(a), Stream: r.Stream, Instance: r.Instance, Rate: rateOf(a, r.Stream)}
-}
-
-// rateOf is how many records per second a receiver takes in at most, 0 for no limit.
-func rateOf(a *fsm.App, s id.Stream) int64 {
-	i := slices.IndexFunc(a.Inputs, func(in fsm.InputStream) bool { return in.Stream == s })
-	if i < 0 {
-		return 0
-	}
-	return a.Inputs[i].Rate
+	return &job.StartReceiver{Epoch: epoch, App: driver.AppOf(a), Stream: r.Stream, Instance: r.Instance, Rate: t.limits.Rate(a, r.Stream)}
 }
 
 // abandon closes instances of a draining application that never began: they may not begin any more, and nobody would

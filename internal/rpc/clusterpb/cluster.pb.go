@@ -85,7 +85,7 @@ func (x Fault_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Fault_Kind.Descriptor instead.
 func (Fault_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{68, 0}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{69, 0}
 }
 
 type Up struct {
@@ -3129,6 +3129,7 @@ type PlanSources struct {
 	App           *App                   `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"`
 	Time          int64                  `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
 	Planned       uint64                 `protobuf:"varint,5,opt,name=planned,proto3" json:"planned,omitempty"`
+	Limits        []*SourceLimit         `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3198,6 +3199,65 @@ func (x *PlanSources) GetPlanned() uint64 {
 	return 0
 }
 
+func (x *PlanSources) GetLimits() []*SourceLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+type SourceLimit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        int32                  `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Records       int64                  `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceLimit) Reset() {
+	*x = SourceLimit{}
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceLimit) ProtoMessage() {}
+
+func (x *SourceLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceLimit.ProtoReflect.Descriptor instead.
+func (*SourceLimit) Descriptor() ([]byte, []int) {
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *SourceLimit) GetStream() int32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *SourceLimit) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
 type CopyBlocks struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -3208,7 +3268,7 @@ type CopyBlocks struct {
 
 func (x *CopyBlocks) Reset() {
 	*x = CopyBlocks{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[40]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3220,7 +3280,7 @@ func (x *CopyBlocks) String() string {
 func (*CopyBlocks) ProtoMessage() {}
 
 func (x *CopyBlocks) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[40]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3233,7 +3293,7 @@ func (x *CopyBlocks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyBlocks.ProtoReflect.Descriptor instead.
 func (*CopyBlocks) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{40}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CopyBlocks) GetEpoch() uint64 {
@@ -3263,7 +3323,7 @@ type StopReceiver struct {
 
 func (x *StopReceiver) Reset() {
 	*x = StopReceiver{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[41]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3275,7 +3335,7 @@ func (x *StopReceiver) String() string {
 func (*StopReceiver) ProtoMessage() {}
 
 func (x *StopReceiver) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[41]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3288,7 +3348,7 @@ func (x *StopReceiver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopReceiver.ProtoReflect.Descriptor instead.
 func (*StopReceiver) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{41}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *StopReceiver) GetEpoch() uint64 {
@@ -3339,7 +3399,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[42]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3351,7 +3411,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[42]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3424,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{42}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Block) GetId() *BlockID {
@@ -3416,7 +3476,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[43]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3428,7 +3488,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[43]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3441,7 +3501,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{43}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Input) GetStream() int32 {
@@ -3497,7 +3557,7 @@ type InputBlock struct {
 
 func (x *InputBlock) Reset() {
 	*x = InputBlock{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[44]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3509,7 +3569,7 @@ func (x *InputBlock) String() string {
 func (*InputBlock) ProtoMessage() {}
 
 func (x *InputBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[44]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3522,7 +3582,7 @@ func (x *InputBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputBlock.ProtoReflect.Descriptor instead.
 func (*InputBlock) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{44}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *InputBlock) GetApp() uint64 {
@@ -3598,7 +3658,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[45]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3610,7 +3670,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[45]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3623,7 +3683,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{45}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Batch) GetAuthority() *Authority {
@@ -3704,7 +3764,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[46]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3716,7 +3776,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[46]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3729,7 +3789,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{46}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Progress) GetEpoch() uint64 {
@@ -3794,7 +3854,7 @@ type InstanceProgress struct {
 
 func (x *InstanceProgress) Reset() {
 	*x = InstanceProgress{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[47]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3806,7 +3866,7 @@ func (x *InstanceProgress) String() string {
 func (*InstanceProgress) ProtoMessage() {}
 
 func (x *InstanceProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[47]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3819,7 +3879,7 @@ func (x *InstanceProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceProgress.ProtoReflect.Descriptor instead.
 func (*InstanceProgress) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{47}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *InstanceProgress) GetStream() int32 {
@@ -3868,7 +3928,7 @@ type DatasetID struct {
 
 func (x *DatasetID) Reset() {
 	*x = DatasetID{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[48]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3880,7 +3940,7 @@ func (x *DatasetID) String() string {
 func (*DatasetID) ProtoMessage() {}
 
 func (x *DatasetID) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[48]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3893,7 +3953,7 @@ func (x *DatasetID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DatasetID.ProtoReflect.Descriptor instead.
 func (*DatasetID) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{48}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DatasetID) GetStream() int32 {
@@ -3927,7 +3987,7 @@ type ShuffleID struct {
 
 func (x *ShuffleID) Reset() {
 	*x = ShuffleID{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[49]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3939,7 +3999,7 @@ func (x *ShuffleID) String() string {
 func (*ShuffleID) ProtoMessage() {}
 
 func (x *ShuffleID) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[49]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3952,7 +4012,7 @@ func (x *ShuffleID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShuffleID.ProtoReflect.Descriptor instead.
 func (*ShuffleID) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{49}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ShuffleID) GetOf() *DatasetID {
@@ -3979,7 +4039,7 @@ type MapOutput struct {
 
 func (x *MapOutput) Reset() {
 	*x = MapOutput{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[50]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3991,7 +4051,7 @@ func (x *MapOutput) String() string {
 func (*MapOutput) ProtoMessage() {}
 
 func (x *MapOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[50]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4004,7 +4064,7 @@ func (x *MapOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MapOutput.ProtoReflect.Descriptor instead.
 func (*MapOutput) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{50}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *MapOutput) GetShuffle() *ShuffleID {
@@ -4045,7 +4105,7 @@ type LaunchRequest struct {
 
 func (x *LaunchRequest) Reset() {
 	*x = LaunchRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[51]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4117,7 @@ func (x *LaunchRequest) String() string {
 func (*LaunchRequest) ProtoMessage() {}
 
 func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[51]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4130,7 @@ func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchRequest.ProtoReflect.Descriptor instead.
 func (*LaunchRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{51}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *LaunchRequest) GetAuthority() *Authority {
@@ -4196,7 +4256,7 @@ type CollectOrder struct {
 
 func (x *CollectOrder) Reset() {
 	*x = CollectOrder{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4208,7 +4268,7 @@ func (x *CollectOrder) String() string {
 func (*CollectOrder) ProtoMessage() {}
 
 func (x *CollectOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[52]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4221,7 +4281,7 @@ func (x *CollectOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectOrder.ProtoReflect.Descriptor instead.
 func (*CollectOrder) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{52}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CollectOrder) GetCount() bool {
@@ -4257,7 +4317,7 @@ type StateBase struct {
 
 func (x *StateBase) Reset() {
 	*x = StateBase{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4269,7 +4329,7 @@ func (x *StateBase) String() string {
 func (*StateBase) ProtoMessage() {}
 
 func (x *StateBase) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[53]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4282,7 +4342,7 @@ func (x *StateBase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateBase.ProtoReflect.Descriptor instead.
 func (*StateBase) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{53}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *StateBase) GetStream() int32 {
@@ -4324,7 +4384,7 @@ type CheckpointOrder struct {
 
 func (x *CheckpointOrder) Reset() {
 	*x = CheckpointOrder{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4336,7 +4396,7 @@ func (x *CheckpointOrder) String() string {
 func (*CheckpointOrder) ProtoMessage() {}
 
 func (x *CheckpointOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[54]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4349,7 +4409,7 @@ func (x *CheckpointOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointOrder.ProtoReflect.Descriptor instead.
 func (*CheckpointOrder) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{54}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CheckpointOrder) GetFull() bool {
@@ -4382,7 +4442,7 @@ type LaunchReply struct {
 
 func (x *LaunchReply) Reset() {
 	*x = LaunchReply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4394,7 +4454,7 @@ func (x *LaunchReply) String() string {
 func (*LaunchReply) ProtoMessage() {}
 
 func (x *LaunchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[55]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4407,7 +4467,7 @@ func (x *LaunchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchReply.ProtoReflect.Descriptor instead.
 func (*LaunchReply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{55}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *LaunchReply) GetTasks() []*TaskResult {
@@ -4431,7 +4491,7 @@ type TaskResult struct {
 
 func (x *TaskResult) Reset() {
 	*x = TaskResult{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4443,7 +4503,7 @@ func (x *TaskResult) String() string {
 func (*TaskResult) ProtoMessage() {}
 
 func (x *TaskResult) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[56]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4456,7 +4516,7 @@ func (x *TaskResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskResult.ProtoReflect.Descriptor instead.
 func (*TaskResult) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{56}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *TaskResult) GetPart() int64 {
@@ -4519,7 +4579,7 @@ type TaskError struct {
 
 func (x *TaskError) Reset() {
 	*x = TaskError{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4531,7 +4591,7 @@ func (x *TaskError) String() string {
 func (*TaskError) ProtoMessage() {}
 
 func (x *TaskError) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[57]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4544,7 +4604,7 @@ func (x *TaskError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskError.ProtoReflect.Descriptor instead.
 func (*TaskError) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{57}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *TaskError) GetFault() uint32 {
@@ -4626,7 +4686,7 @@ type StatesRequest struct {
 
 func (x *StatesRequest) Reset() {
 	*x = StatesRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4638,7 +4698,7 @@ func (x *StatesRequest) String() string {
 func (*StatesRequest) ProtoMessage() {}
 
 func (x *StatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[58]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4651,7 +4711,7 @@ func (x *StatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatesRequest.ProtoReflect.Descriptor instead.
 func (*StatesRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{58}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *StatesRequest) GetApp() uint64 {
@@ -4670,7 +4730,7 @@ type StatesReply struct {
 
 func (x *StatesReply) Reset() {
 	*x = StatesReply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4682,7 +4742,7 @@ func (x *StatesReply) String() string {
 func (*StatesReply) ProtoMessage() {}
 
 func (x *StatesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[59]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4695,7 +4755,7 @@ func (x *StatesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatesReply.ProtoReflect.Descriptor instead.
 func (*StatesReply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{59}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *StatesReply) GetStates() []*Held {
@@ -4716,7 +4776,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4728,7 +4788,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[60]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4741,7 +4801,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{60}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Held) GetStream() int32 {
@@ -4779,7 +4839,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4791,7 +4851,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[61]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4804,7 +4864,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{61}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FetchRequest) GetAuthority() *Authority {
@@ -4861,7 +4921,7 @@ type FetchFrame struct {
 
 func (x *FetchFrame) Reset() {
 	*x = FetchFrame{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4873,7 +4933,7 @@ func (x *FetchFrame) String() string {
 func (*FetchFrame) ProtoMessage() {}
 
 func (x *FetchFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[62]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4886,7 +4946,7 @@ func (x *FetchFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchFrame.ProtoReflect.Descriptor instead.
 func (*FetchFrame) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{62}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *FetchFrame) GetHead() *FetchHead {
@@ -4916,7 +4976,7 @@ type FetchHead struct {
 
 func (x *FetchHead) Reset() {
 	*x = FetchHead{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4928,7 +4988,7 @@ func (x *FetchHead) String() string {
 func (*FetchHead) ProtoMessage() {}
 
 func (x *FetchHead) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[63]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4941,7 +5001,7 @@ func (x *FetchHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchHead.ProtoReflect.Descriptor instead.
 func (*FetchHead) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{63}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *FetchHead) GetMapPart() int64 {
@@ -4975,7 +5035,7 @@ type BlockFrame struct {
 
 func (x *BlockFrame) Reset() {
 	*x = BlockFrame{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4987,7 +5047,7 @@ func (x *BlockFrame) String() string {
 func (*BlockFrame) ProtoMessage() {}
 
 func (x *BlockFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[64]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5000,7 +5060,7 @@ func (x *BlockFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockFrame.ProtoReflect.Descriptor instead.
 func (*BlockFrame) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{64}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *BlockFrame) GetHead() *BlockHead {
@@ -5028,7 +5088,7 @@ type BlockHead struct {
 
 func (x *BlockHead) Reset() {
 	*x = BlockHead{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5040,7 +5100,7 @@ func (x *BlockHead) String() string {
 func (*BlockHead) ProtoMessage() {}
 
 func (x *BlockHead) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[65]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5053,7 +5113,7 @@ func (x *BlockHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHead.ProtoReflect.Descriptor instead.
 func (*BlockHead) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{65}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *BlockHead) GetId() *BlockID {
@@ -5085,7 +5145,7 @@ type PutReply struct {
 
 func (x *PutReply) Reset() {
 	*x = PutReply{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5097,7 +5157,7 @@ func (x *PutReply) String() string {
 func (*PutReply) ProtoMessage() {}
 
 func (x *PutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[66]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5110,7 +5170,7 @@ func (x *PutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutReply.ProtoReflect.Descriptor instead.
 func (*PutReply) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{66}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{67}
 }
 
 type GetRequest struct {
@@ -5122,7 +5182,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5134,7 +5194,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[67]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5147,7 +5207,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{67}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GetRequest) GetId() *BlockID {
@@ -5171,7 +5231,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[68]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5183,7 +5243,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[68]
+	mi := &file_internal_rpc_clusterpb_cluster_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5196,7 +5256,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{68}
+	return file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Fault) GetKind() Fault_Kind {
@@ -5451,13 +5511,17 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\x03app\x18\x02 \x01(\x04R\x03app\x12\x16\n" +
 	"\x06stream\x18\x03 \x01(\x05R\x06stream\x12\x1a\n" +
 	"\binstance\x18\x04 \x01(\x04R\binstance\x12\x12\n" +
-	"\x04rate\x18\x05 \x01(\x03R\x04rate\"\x97\x01\n" +
+	"\x04rate\x18\x05 \x01(\x03R\x04rate\"\xd3\x01\n" +
 	"\vPlanSources\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06office\x18\x02 \x01(\x04R\x06office\x12,\n" +
 	"\x03app\x18\x03 \x01(\v2\x1a.raftstream.cluster.v1.AppR\x03app\x12\x12\n" +
 	"\x04time\x18\x04 \x01(\x03R\x04time\x12\x18\n" +
-	"\aplanned\x18\x05 \x01(\x04R\aplanned\"X\n" +
+	"\aplanned\x18\x05 \x01(\x04R\aplanned\x12:\n" +
+	"\x06limits\x18\x06 \x03(\v2\".raftstream.cluster.v1.SourceLimitR\x06limits\"?\n" +
+	"\vSourceLimit\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\x05R\x06stream\x12\x18\n" +
+	"\arecords\x18\x02 \x01(\x03R\arecords\"X\n" +
 	"\n" +
 	"CopyBlocks\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x124\n" +
@@ -5655,7 +5719,7 @@ func file_internal_rpc_clusterpb_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_rpc_clusterpb_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_internal_rpc_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
+var file_internal_rpc_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_internal_rpc_clusterpb_cluster_proto_goTypes = []any{
 	(Fault_Kind)(0),          // 0: raftstream.cluster.v1.Fault.Kind
 	(*Up)(nil),               // 1: raftstream.cluster.v1.Up
@@ -5698,35 +5762,36 @@ var file_internal_rpc_clusterpb_cluster_proto_goTypes = []any{
 	(*StartReceiver)(nil),    // 38: raftstream.cluster.v1.StartReceiver
 	(*SetRate)(nil),          // 39: raftstream.cluster.v1.SetRate
 	(*PlanSources)(nil),      // 40: raftstream.cluster.v1.PlanSources
-	(*CopyBlocks)(nil),       // 41: raftstream.cluster.v1.CopyBlocks
-	(*StopReceiver)(nil),     // 42: raftstream.cluster.v1.StopReceiver
-	(*Block)(nil),            // 43: raftstream.cluster.v1.Block
-	(*Input)(nil),            // 44: raftstream.cluster.v1.Input
-	(*InputBlock)(nil),       // 45: raftstream.cluster.v1.InputBlock
-	(*Batch)(nil),            // 46: raftstream.cluster.v1.Batch
-	(*Progress)(nil),         // 47: raftstream.cluster.v1.Progress
-	(*InstanceProgress)(nil), // 48: raftstream.cluster.v1.InstanceProgress
-	(*DatasetID)(nil),        // 49: raftstream.cluster.v1.DatasetID
-	(*ShuffleID)(nil),        // 50: raftstream.cluster.v1.ShuffleID
-	(*MapOutput)(nil),        // 51: raftstream.cluster.v1.MapOutput
-	(*LaunchRequest)(nil),    // 52: raftstream.cluster.v1.LaunchRequest
-	(*CollectOrder)(nil),     // 53: raftstream.cluster.v1.CollectOrder
-	(*StateBase)(nil),        // 54: raftstream.cluster.v1.StateBase
-	(*CheckpointOrder)(nil),  // 55: raftstream.cluster.v1.CheckpointOrder
-	(*LaunchReply)(nil),      // 56: raftstream.cluster.v1.LaunchReply
-	(*TaskResult)(nil),       // 57: raftstream.cluster.v1.TaskResult
-	(*TaskError)(nil),        // 58: raftstream.cluster.v1.TaskError
-	(*StatesRequest)(nil),    // 59: raftstream.cluster.v1.StatesRequest
-	(*StatesReply)(nil),      // 60: raftstream.cluster.v1.StatesReply
-	(*Held)(nil),             // 61: raftstream.cluster.v1.Held
-	(*FetchRequest)(nil),     // 62: raftstream.cluster.v1.FetchRequest
-	(*FetchFrame)(nil),       // 63: raftstream.cluster.v1.FetchFrame
-	(*FetchHead)(nil),        // 64: raftstream.cluster.v1.FetchHead
-	(*BlockFrame)(nil),       // 65: raftstream.cluster.v1.BlockFrame
-	(*BlockHead)(nil),        // 66: raftstream.cluster.v1.BlockHead
-	(*PutReply)(nil),         // 67: raftstream.cluster.v1.PutReply
-	(*GetRequest)(nil),       // 68: raftstream.cluster.v1.GetRequest
-	(*Fault)(nil),            // 69: raftstream.cluster.v1.Fault
+	(*SourceLimit)(nil),      // 41: raftstream.cluster.v1.SourceLimit
+	(*CopyBlocks)(nil),       // 42: raftstream.cluster.v1.CopyBlocks
+	(*StopReceiver)(nil),     // 43: raftstream.cluster.v1.StopReceiver
+	(*Block)(nil),            // 44: raftstream.cluster.v1.Block
+	(*Input)(nil),            // 45: raftstream.cluster.v1.Input
+	(*InputBlock)(nil),       // 46: raftstream.cluster.v1.InputBlock
+	(*Batch)(nil),            // 47: raftstream.cluster.v1.Batch
+	(*Progress)(nil),         // 48: raftstream.cluster.v1.Progress
+	(*InstanceProgress)(nil), // 49: raftstream.cluster.v1.InstanceProgress
+	(*DatasetID)(nil),        // 50: raftstream.cluster.v1.DatasetID
+	(*ShuffleID)(nil),        // 51: raftstream.cluster.v1.ShuffleID
+	(*MapOutput)(nil),        // 52: raftstream.cluster.v1.MapOutput
+	(*LaunchRequest)(nil),    // 53: raftstream.cluster.v1.LaunchRequest
+	(*CollectOrder)(nil),     // 54: raftstream.cluster.v1.CollectOrder
+	(*StateBase)(nil),        // 55: raftstream.cluster.v1.StateBase
+	(*CheckpointOrder)(nil),  // 56: raftstream.cluster.v1.CheckpointOrder
+	(*LaunchReply)(nil),      // 57: raftstream.cluster.v1.LaunchReply
+	(*TaskResult)(nil),       // 58: raftstream.cluster.v1.TaskResult
+	(*TaskError)(nil),        // 59: raftstream.cluster.v1.TaskError
+	(*StatesRequest)(nil),    // 60: raftstream.cluster.v1.StatesRequest
+	(*StatesReply)(nil),      // 61: raftstream.cluster.v1.StatesReply
+	(*Held)(nil),             // 62: raftstream.cluster.v1.Held
+	(*FetchRequest)(nil),     // 63: raftstream.cluster.v1.FetchRequest
+	(*FetchFrame)(nil),       // 64: raftstream.cluster.v1.FetchFrame
+	(*FetchHead)(nil),        // 65: raftstream.cluster.v1.FetchHead
+	(*BlockFrame)(nil),       // 66: raftstream.cluster.v1.BlockFrame
+	(*BlockHead)(nil),        // 67: raftstream.cluster.v1.BlockHead
+	(*PutReply)(nil),         // 68: raftstream.cluster.v1.PutReply
+	(*GetRequest)(nil),       // 69: raftstream.cluster.v1.GetRequest
+	(*Fault)(nil),            // 70: raftstream.cluster.v1.Fault
 }
 var file_internal_rpc_clusterpb_cluster_proto_depIdxs = []int32{
 	5,   // 0: raftstream.cluster.v1.Up.hello:type_name -> raftstream.cluster.v1.Hello
@@ -5757,7 +5822,7 @@ var file_internal_rpc_clusterpb_cluster_proto_depIdxs = []int32{
 	17,  // 25: raftstream.cluster.v1.BatchReport.authority:type_name -> raftstream.cluster.v1.Authority
 	9,   // 26: raftstream.cluster.v1.BatchReport.lost_blocks:type_name -> raftstream.cluster.v1.BlockID
 	19,  // 27: raftstream.cluster.v1.StateAt.version:type_name -> raftstream.cluster.v1.Version
-	43,  // 28: raftstream.cluster.v1.Piece.block:type_name -> raftstream.cluster.v1.Block
+	44,  // 28: raftstream.cluster.v1.Piece.block:type_name -> raftstream.cluster.v1.Block
 	21,  // 29: raftstream.cluster.v1.Checkpoint.pieces:type_name -> raftstream.cluster.v1.Piece
 	17,  // 30: raftstream.cluster.v1.CheckpointReport.authority:type_name -> raftstream.cluster.v1.Authority
 	19,  // 31: raftstream.cluster.v1.CheckpointReport.version:type_name -> raftstream.cluster.v1.Version
@@ -5772,75 +5837,76 @@ var file_internal_rpc_clusterpb_cluster_proto_depIdxs = []int32{
 	31,  // 40: raftstream.cluster.v1.Reply.history:type_name -> raftstream.cluster.v1.History
 	22,  // 41: raftstream.cluster.v1.History.checkpoint:type_name -> raftstream.cluster.v1.Checkpoint
 	19,  // 42: raftstream.cluster.v1.History.batches:type_name -> raftstream.cluster.v1.Version
-	44,  // 43: raftstream.cluster.v1.History.inputs:type_name -> raftstream.cluster.v1.Input
+	45,  // 43: raftstream.cluster.v1.History.inputs:type_name -> raftstream.cluster.v1.Input
 	35,  // 44: raftstream.cluster.v1.Order.peers:type_name -> raftstream.cluster.v1.Peers
 	38,  // 45: raftstream.cluster.v1.Order.start_receiver:type_name -> raftstream.cluster.v1.StartReceiver
-	42,  // 46: raftstream.cluster.v1.Order.stop_receiver:type_name -> raftstream.cluster.v1.StopReceiver
-	46,  // 47: raftstream.cluster.v1.Order.batch:type_name -> raftstream.cluster.v1.Batch
-	47,  // 48: raftstream.cluster.v1.Order.progress:type_name -> raftstream.cluster.v1.Progress
+	43,  // 46: raftstream.cluster.v1.Order.stop_receiver:type_name -> raftstream.cluster.v1.StopReceiver
+	47,  // 47: raftstream.cluster.v1.Order.batch:type_name -> raftstream.cluster.v1.Batch
+	48,  // 48: raftstream.cluster.v1.Order.progress:type_name -> raftstream.cluster.v1.Progress
 	39,  // 49: raftstream.cluster.v1.Order.set_rate:type_name -> raftstream.cluster.v1.SetRate
 	40,  // 50: raftstream.cluster.v1.Order.plan_sources:type_name -> raftstream.cluster.v1.PlanSources
-	41,  // 51: raftstream.cluster.v1.Order.copy_blocks:type_name -> raftstream.cluster.v1.CopyBlocks
+	42,  // 51: raftstream.cluster.v1.Order.copy_blocks:type_name -> raftstream.cluster.v1.CopyBlocks
 	34,  // 52: raftstream.cluster.v1.Peers.peers:type_name -> raftstream.cluster.v1.Peer
 	36,  // 53: raftstream.cluster.v1.App.spec:type_name -> raftstream.cluster.v1.Spec
 	37,  // 54: raftstream.cluster.v1.StartReceiver.app:type_name -> raftstream.cluster.v1.App
 	37,  // 55: raftstream.cluster.v1.PlanSources.app:type_name -> raftstream.cluster.v1.App
-	43,  // 56: raftstream.cluster.v1.CopyBlocks.blocks:type_name -> raftstream.cluster.v1.Block
-	9,   // 57: raftstream.cluster.v1.Block.id:type_name -> raftstream.cluster.v1.BlockID
-	28,  // 58: raftstream.cluster.v1.Input.parts:type_name -> raftstream.cluster.v1.Part
-	45,  // 59: raftstream.cluster.v1.Input.blocks:type_name -> raftstream.cluster.v1.InputBlock
-	17,  // 60: raftstream.cluster.v1.Batch.authority:type_name -> raftstream.cluster.v1.Authority
-	37,  // 61: raftstream.cluster.v1.Batch.app:type_name -> raftstream.cluster.v1.App
-	44,  // 62: raftstream.cluster.v1.Batch.inputs:type_name -> raftstream.cluster.v1.Input
-	20,  // 63: raftstream.cluster.v1.Batch.states:type_name -> raftstream.cluster.v1.StateAt
-	48,  // 64: raftstream.cluster.v1.Progress.instances:type_name -> raftstream.cluster.v1.InstanceProgress
-	49,  // 65: raftstream.cluster.v1.ShuffleID.of:type_name -> raftstream.cluster.v1.DatasetID
-	50,  // 66: raftstream.cluster.v1.MapOutput.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	17,  // 67: raftstream.cluster.v1.LaunchRequest.authority:type_name -> raftstream.cluster.v1.Authority
-	37,  // 68: raftstream.cluster.v1.LaunchRequest.app:type_name -> raftstream.cluster.v1.App
-	49,  // 69: raftstream.cluster.v1.LaunchRequest.dataset:type_name -> raftstream.cluster.v1.DatasetID
-	50,  // 70: raftstream.cluster.v1.LaunchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	44,  // 71: raftstream.cluster.v1.LaunchRequest.inputs:type_name -> raftstream.cluster.v1.Input
-	51,  // 72: raftstream.cluster.v1.LaunchRequest.map_outputs:type_name -> raftstream.cluster.v1.MapOutput
-	49,  // 73: raftstream.cluster.v1.LaunchRequest.root:type_name -> raftstream.cluster.v1.DatasetID
-	54,  // 74: raftstream.cluster.v1.LaunchRequest.states:type_name -> raftstream.cluster.v1.StateBase
-	55,  // 75: raftstream.cluster.v1.LaunchRequest.checkpoint:type_name -> raftstream.cluster.v1.CheckpointOrder
-	53,  // 76: raftstream.cluster.v1.LaunchRequest.collect:type_name -> raftstream.cluster.v1.CollectOrder
-	19,  // 77: raftstream.cluster.v1.StateBase.base:type_name -> raftstream.cluster.v1.Version
-	19,  // 78: raftstream.cluster.v1.StateBase.makes:type_name -> raftstream.cluster.v1.Version
-	21,  // 79: raftstream.cluster.v1.StateBase.chain:type_name -> raftstream.cluster.v1.Piece
-	57,  // 80: raftstream.cluster.v1.LaunchReply.tasks:type_name -> raftstream.cluster.v1.TaskResult
-	58,  // 81: raftstream.cluster.v1.TaskResult.error:type_name -> raftstream.cluster.v1.TaskError
-	21,  // 82: raftstream.cluster.v1.TaskResult.pieces:type_name -> raftstream.cluster.v1.Piece
-	50,  // 83: raftstream.cluster.v1.TaskError.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	9,   // 84: raftstream.cluster.v1.TaskError.block:type_name -> raftstream.cluster.v1.BlockID
-	61,  // 85: raftstream.cluster.v1.StatesReply.states:type_name -> raftstream.cluster.v1.Held
-	19,  // 86: raftstream.cluster.v1.Held.version:type_name -> raftstream.cluster.v1.Version
-	17,  // 87: raftstream.cluster.v1.FetchRequest.authority:type_name -> raftstream.cluster.v1.Authority
-	50,  // 88: raftstream.cluster.v1.FetchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
-	64,  // 89: raftstream.cluster.v1.FetchFrame.head:type_name -> raftstream.cluster.v1.FetchHead
-	66,  // 90: raftstream.cluster.v1.BlockFrame.head:type_name -> raftstream.cluster.v1.BlockHead
-	9,   // 91: raftstream.cluster.v1.BlockHead.id:type_name -> raftstream.cluster.v1.BlockID
-	9,   // 92: raftstream.cluster.v1.GetRequest.id:type_name -> raftstream.cluster.v1.BlockID
-	0,   // 93: raftstream.cluster.v1.Fault.kind:type_name -> raftstream.cluster.v1.Fault.Kind
-	58,  // 94: raftstream.cluster.v1.Fault.task:type_name -> raftstream.cluster.v1.TaskError
-	1,   // 95: raftstream.cluster.v1.Cluster.Control:input_type -> raftstream.cluster.v1.Up
-	52,  // 96: raftstream.cluster.v1.Cluster.Launch:input_type -> raftstream.cluster.v1.LaunchRequest
-	62,  // 97: raftstream.cluster.v1.Cluster.Fetch:input_type -> raftstream.cluster.v1.FetchRequest
-	65,  // 98: raftstream.cluster.v1.Cluster.Put:input_type -> raftstream.cluster.v1.BlockFrame
-	68,  // 99: raftstream.cluster.v1.Cluster.Get:input_type -> raftstream.cluster.v1.GetRequest
-	59,  // 100: raftstream.cluster.v1.Cluster.States:input_type -> raftstream.cluster.v1.StatesRequest
-	2,   // 101: raftstream.cluster.v1.Cluster.Control:output_type -> raftstream.cluster.v1.Down
-	56,  // 102: raftstream.cluster.v1.Cluster.Launch:output_type -> raftstream.cluster.v1.LaunchReply
-	63,  // 103: raftstream.cluster.v1.Cluster.Fetch:output_type -> raftstream.cluster.v1.FetchFrame
-	67,  // 104: raftstream.cluster.v1.Cluster.Put:output_type -> raftstream.cluster.v1.PutReply
-	65,  // 105: raftstream.cluster.v1.Cluster.Get:output_type -> raftstream.cluster.v1.BlockFrame
-	60,  // 106: raftstream.cluster.v1.Cluster.States:output_type -> raftstream.cluster.v1.StatesReply
-	101, // [101:107] is the sub-list for method output_type
-	95,  // [95:101] is the sub-list for method input_type
-	95,  // [95:95] is the sub-list for extension type_name
-	95,  // [95:95] is the sub-list for extension extendee
-	0,   // [0:95] is the sub-list for field type_name
+	41,  // 56: raftstream.cluster.v1.PlanSources.limits:type_name -> raftstream.cluster.v1.SourceLimit
+	44,  // 57: raftstream.cluster.v1.CopyBlocks.blocks:type_name -> raftstream.cluster.v1.Block
+	9,   // 58: raftstream.cluster.v1.Block.id:type_name -> raftstream.cluster.v1.BlockID
+	28,  // 59: raftstream.cluster.v1.Input.parts:type_name -> raftstream.cluster.v1.Part
+	46,  // 60: raftstream.cluster.v1.Input.blocks:type_name -> raftstream.cluster.v1.InputBlock
+	17,  // 61: raftstream.cluster.v1.Batch.authority:type_name -> raftstream.cluster.v1.Authority
+	37,  // 62: raftstream.cluster.v1.Batch.app:type_name -> raftstream.cluster.v1.App
+	45,  // 63: raftstream.cluster.v1.Batch.inputs:type_name -> raftstream.cluster.v1.Input
+	20,  // 64: raftstream.cluster.v1.Batch.states:type_name -> raftstream.cluster.v1.StateAt
+	49,  // 65: raftstream.cluster.v1.Progress.instances:type_name -> raftstream.cluster.v1.InstanceProgress
+	50,  // 66: raftstream.cluster.v1.ShuffleID.of:type_name -> raftstream.cluster.v1.DatasetID
+	51,  // 67: raftstream.cluster.v1.MapOutput.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	17,  // 68: raftstream.cluster.v1.LaunchRequest.authority:type_name -> raftstream.cluster.v1.Authority
+	37,  // 69: raftstream.cluster.v1.LaunchRequest.app:type_name -> raftstream.cluster.v1.App
+	50,  // 70: raftstream.cluster.v1.LaunchRequest.dataset:type_name -> raftstream.cluster.v1.DatasetID
+	51,  // 71: raftstream.cluster.v1.LaunchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	45,  // 72: raftstream.cluster.v1.LaunchRequest.inputs:type_name -> raftstream.cluster.v1.Input
+	52,  // 73: raftstream.cluster.v1.LaunchRequest.map_outputs:type_name -> raftstream.cluster.v1.MapOutput
+	50,  // 74: raftstream.cluster.v1.LaunchRequest.root:type_name -> raftstream.cluster.v1.DatasetID
+	55,  // 75: raftstream.cluster.v1.LaunchRequest.states:type_name -> raftstream.cluster.v1.StateBase
+	56,  // 76: raftstream.cluster.v1.LaunchRequest.checkpoint:type_name -> raftstream.cluster.v1.CheckpointOrder
+	54,  // 77: raftstream.cluster.v1.LaunchRequest.collect:type_name -> raftstream.cluster.v1.CollectOrder
+	19,  // 78: raftstream.cluster.v1.StateBase.base:type_name -> raftstream.cluster.v1.Version
+	19,  // 79: raftstream.cluster.v1.StateBase.makes:type_name -> raftstream.cluster.v1.Version
+	21,  // 80: raftstream.cluster.v1.StateBase.chain:type_name -> raftstream.cluster.v1.Piece
+	58,  // 81: raftstream.cluster.v1.LaunchReply.tasks:type_name -> raftstream.cluster.v1.TaskResult
+	59,  // 82: raftstream.cluster.v1.TaskResult.error:type_name -> raftstream.cluster.v1.TaskError
+	21,  // 83: raftstream.cluster.v1.TaskResult.pieces:type_name -> raftstream.cluster.v1.Piece
+	51,  // 84: raftstream.cluster.v1.TaskError.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	9,   // 85: raftstream.cluster.v1.TaskError.block:type_name -> raftstream.cluster.v1.BlockID
+	62,  // 86: raftstream.cluster.v1.StatesReply.states:type_name -> raftstream.cluster.v1.Held
+	19,  // 87: raftstream.cluster.v1.Held.version:type_name -> raftstream.cluster.v1.Version
+	17,  // 88: raftstream.cluster.v1.FetchRequest.authority:type_name -> raftstream.cluster.v1.Authority
+	51,  // 89: raftstream.cluster.v1.FetchRequest.shuffle:type_name -> raftstream.cluster.v1.ShuffleID
+	65,  // 90: raftstream.cluster.v1.FetchFrame.head:type_name -> raftstream.cluster.v1.FetchHead
+	67,  // 91: raftstream.cluster.v1.BlockFrame.head:type_name -> raftstream.cluster.v1.BlockHead
+	9,   // 92: raftstream.cluster.v1.BlockHead.id:type_name -> raftstream.cluster.v1.BlockID
+	9,   // 93: raftstream.cluster.v1.GetRequest.id:type_name -> raftstream.cluster.v1.BlockID
+	0,   // 94: raftstream.cluster.v1.Fault.kind:type_name -> raftstream.cluster.v1.Fault.Kind
+	59,  // 95: raftstream.cluster.v1.Fault.task:type_name -> raftstream.cluster.v1.TaskError
+	1,   // 96: raftstream.cluster.v1.Cluster.Control:input_type -> raftstream.cluster.v1.Up
+	53,  // 97: raftstream.cluster.v1.Cluster.Launch:input_type -> raftstream.cluster.v1.LaunchRequest
+	63,  // 98: raftstream.cluster.v1.Cluster.Fetch:input_type -> raftstream.cluster.v1.FetchRequest
+	66,  // 99: raftstream.cluster.v1.Cluster.Put:input_type -> raftstream.cluster.v1.BlockFrame
+	69,  // 100: raftstream.cluster.v1.Cluster.Get:input_type -> raftstream.cluster.v1.GetRequest
+	60,  // 101: raftstream.cluster.v1.Cluster.States:input_type -> raftstream.cluster.v1.StatesRequest
+	2,   // 102: raftstream.cluster.v1.Cluster.Control:output_type -> raftstream.cluster.v1.Down
+	57,  // 103: raftstream.cluster.v1.Cluster.Launch:output_type -> raftstream.cluster.v1.LaunchReply
+	64,  // 104: raftstream.cluster.v1.Cluster.Fetch:output_type -> raftstream.cluster.v1.FetchFrame
+	68,  // 105: raftstream.cluster.v1.Cluster.Put:output_type -> raftstream.cluster.v1.PutReply
+	66,  // 106: raftstream.cluster.v1.Cluster.Get:output_type -> raftstream.cluster.v1.BlockFrame
+	61,  // 107: raftstream.cluster.v1.Cluster.States:output_type -> raftstream.cluster.v1.StatesReply
+	102, // [102:108] is the sub-list for method output_type
+	96,  // [96:102] is the sub-list for method input_type
+	96,  // [96:96] is the sub-list for extension type_name
+	96,  // [96:96] is the sub-list for extension extendee
+	0,   // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_internal_rpc_clusterpb_cluster_proto_init() }
@@ -5884,14 +5950,14 @@ func file_internal_rpc_clusterpb_cluster_proto_init() {
 		(*Order_PlanSources)(nil),
 		(*Order_CopyBlocks)(nil),
 	}
-	file_internal_rpc_clusterpb_cluster_proto_msgTypes[44].OneofWrappers = []any{}
+	file_internal_rpc_clusterpb_cluster_proto_msgTypes[45].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_rpc_clusterpb_cluster_proto_rawDesc), len(file_internal_rpc_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   69,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
