@@ -353,9 +353,14 @@ func TestFailedApplicationTeachesNothing(t *testing.T) {
 		s.executor.Must(&job.BatchReport{App: s.app, Time: b.Time, Authority: b.Authority, StartedMS: now, EndedMS: now + 10, Error: "boom", Tries: 4})
 		time.Sleep(time.Hour)
 		s.Must(&fsm.ApplicationResumed{App: s.app})
-		s.Until("the batch is ordered again", func() bool { return drivertest.Last[*job.Batch](s.executor).Authority != b.Authority })
-		s.orders, s.running = 0, drivertest.Last[*job.Batch](s.executor)
-		s.end = time.Now()
+		s.Until("the batch is ordered again", func() bool {
+			for _, again := range drivertest.Orders[*job.Batch](s.executor) {
+				if again.Time == b.Time && again.Authority != b.Authority {
+					s.running, s.end = again, time.Now()
+				}
+			}
+			return s.running != nil
+		})
 		s.compute()
 		if got := s.limits.Rate(s.App(s.app), 0); got != 0 {
 			t.Errorf("limit %d after an hour of standing still", got)
