@@ -32,7 +32,7 @@ func (s *DStream[T]) Checkpoint(every time.Duration) *DStream[T] {
 		s.c.fail("checkpoint", err)
 		return s
 	}
-	s.c.checkpoints = append(s.c.checkpoints, checkpoint{every: every, stream: s.id, at: caller()})
+	s.c.checkpoints = append(s.c.checkpoints, checkpoint{every: every, stream: s.c.keeper(s.id), at: caller()})
 	return s
 }
 
@@ -44,6 +44,23 @@ type checkpoint struct {
 }
 
 const anyStream id.Stream = -1
+
+// keptBy says that the state of a stream is kept by another one, which no program sees: what is asked of the one holds
+// for the other.
+func (c *Context) keptBy(s, keeper id.Stream) {
+	if c.keepers == nil {
+		c.keepers = map[id.Stream]id.Stream{}
+	}
+	c.keepers[s] = keeper
+}
+
+// keeper gives the stream that has the state of a stream.
+func (c *Context) keeper(s id.Stream) id.Stream {
+	if k, ok := c.keepers[s]; ok {
+		return k
+	}
+	return s
+}
 
 // multipleOfSlide checks a checkpoint interval against a stream's slide.
 func multipleOfSlide(every time.Duration, slideMS int64) error {

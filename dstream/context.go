@@ -31,6 +31,7 @@ type Context struct {
 	// checkpoints are the intervals asked for; states the streams with state, needed or not.
 	checkpoints []checkpoint
 	states      []plan.State
+	keepers     map[id.Stream]id.Stream // of streams whose state another one has
 	sealed      bool
 }
 

@@ -22,6 +22,7 @@ type settings struct {
 	maxRate    int64
 	initial    any // func() iter.Seq2[K, S]
 	timeout    time.Duration
+	keep       any // func(K, V) bool
 }
 
 // Partitions sets the number of partitions of an operator that shuffles; the application's default otherwise.

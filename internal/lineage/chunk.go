@@ -17,6 +17,7 @@ const (
 
 	plainRows = 1 // version: rows are key and state
 	timedRows = 2 // version: rows are key, state and the time of the last change
+	paneRows  = 3 // version: rows are key, value in the last window and values in panes
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
