@@ -46,7 +46,7 @@ func FlatMapValues[K comparable, V, U any](s *DStream[KV[K, V]], f func(V) iter.
 // GroupByKey collects the values of each key of a batch, in order of partition and arrival.
 func GroupByKey[K comparable, V any](s *DStream[KV[K, V]], opts ...Option) *DStream[KV[K, []V]] {
 	o := s.c.options("groupByKey", opts, "Partitions")
-	encodable[KV[K, V]](s.c, "groupByKey")
+	encodablePairs[K, V](s.c, "groupByKey")
 	return narrow(s, "groupByKey", o.partitions, func(r rdd.RDD[KV[K, V]]) rdd.RDD[KV[K, []V]] { return rdd.GroupByKey(r, o.partitions) })
 }
 
@@ -55,7 +55,7 @@ func GroupByKey[K comparable, V any](s *DStream[KV[K, V]], opts ...Option) *DStr
 func ReduceByKey[K comparable, V any](s *DStream[KV[K, V]], f func(a, b V) V, opts ...Option) *DStream[KV[K, V]] {
 	o := s.c.options("reduceByKey", opts, "Partitions")
 	s.c.function("reduceByKey", f)
-	encodable[KV[K, V]](s.c, "reduceByKey")
+	encodablePairs[K, V](s.c, "reduceByKey")
 	return narrow(s, "reduceByKey", o.partitions, func(r rdd.RDD[KV[K, V]]) rdd.RDD[KV[K, V]] { return rdd.ReduceByKey(r, f, o.partitions) })
 }
 
@@ -67,7 +67,7 @@ func CombineByKey[K comparable, V, C any](s *DStream[KV[K, V]], create func(V) C
 	s.c.function("combineByKey", create)
 	s.c.function("combineByKey", mergeValue)
 	s.c.function("combineByKey", mergeCombiners)
-	encodable[KV[K, C]](s.c, "combineByKey")
+	encodablePairs[K, C](s.c, "combineByKey")
 	return narrow(s, "combineByKey", o.partitions, func(r rdd.RDD[KV[K, V]]) rdd.RDD[KV[K, C]] {
 		return rdd.CombineByKey(r, create, mergeValue, mergeCombiners, o.partitions)
 	})

@@ -92,7 +92,7 @@ func MapWithState[K comparable, V, S, U any](s *DStream[KV[K, V]], f func(t time
 	c := s.c
 	o := c.options(op, opts, "Partitions", "Timeout", "InitialState")
 	c.function(op, f)
-	encodable[KV[K, V]](c, op)
+	encodablePairs[K, V](c, op)
 	encodable[KV[K, S]](c, op)
 	m := lineage.Mapped[KV[K, V], K, V, S, U]{
 		Split:   func(p KV[K, V]) (K, V) { return p.Key, p.Value },

@@ -48,6 +48,22 @@ func encodable[T any](c *Context, op string) {
 	}
 }
 
+// encodablePairs checks that pairs can cross a shuffle by their key.
+func encodablePairs[K comparable, V any](c *Context, op string) {
+	if _, err := codec.For[KV[K, V]](); err != nil {
+		c.fail(op, err)
+		return
+	}
+	keyable[K](c, op)
+}
+
+// keyable checks that values of K can be keys.
+func keyable[K comparable](c *Context, op string) {
+	if _, err := codec.ForKey[K](); err != nil {
+		c.fail(op, err)
+	}
+}
+
 // Map applies f to every record.
 func Map[T, U any](s *DStream[T], f func(T) U, opts ...Option) *DStream[U] {
 	s.c.options("map", opts)
@@ -137,6 +153,6 @@ func (s *DStream[T]) Reduce(f func(a, b T) T) *DStream[T] {
 // CountByValue counts how often each record occurs in a batch.
 func CountByValue[T comparable](s *DStream[T], opts ...Option) *DStream[KV[T, int64]] {
 	o := s.c.options("countByValue", opts, "Partitions")
-	encodable[T](s.c, "countByValue")
+	keyable[T](s.c, "countByValue")
 	return narrow(s, "countByValue", o.partitions, func(r rdd.RDD[T]) rdd.RDD[KV[T, int64]] { return rdd.CountByValue(r, o.partitions) })
 }

@@ -53,7 +53,7 @@ type updates[K comparable, V, S any] = lineage.Updated[KV[K, V], K, V, S, KV[K, 
 func updateState[K comparable, V, S any](s *DStream[KV[K, V]], op string, opts []Option, call func(u *updates[K, V, S], t time.Time)) *DStream[KV[K, S]] {
 	c := s.c
 	o := c.options(op, opts, "Partitions", "InitialState")
-	encodable[KV[K, V]](c, op)
+	encodablePairs[K, V](c, op)
 	encodable[KV[K, S]](c, op)
 	key, _ := codec.For[K]() // a type without codec is an error of the graph by now
 	values, _ := codec.For[[]V]()

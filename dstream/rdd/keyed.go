@@ -16,7 +16,7 @@ func CombineByKey[K comparable, V, C any](r RDD[KV[K, V]], create func(V) C, mer
 }
 
 func combine[K comparable, V, C any](r RDD[KV[K, V]], op string, f lineage.Combiner[V, C], parts []int) RDD[KV[K, C]] {
-	key, okKey := resolve[K](r.scope, op)
+	key, okKey := resolveKey[K](r.scope, op)
 	value, okValue := resolve[C](r.scope, op)
 	if !okKey || !okValue {
 		return then(r, lineage.Empty[KV[K, C]](r.scope))

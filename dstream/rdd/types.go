@@ -83,7 +83,16 @@ func then[T, U any](r RDD[T], n *lineage.Node[U]) RDD[U] { return RDD[U]{node: n
 // resolve finds the codec of a type. Streams have checked it when the graph was built; inside Transform the batch
 // fails with the error.
 func resolve[T any](s *lineage.Scope, op string) (*codec.Codec[T], bool) {
-	c, err := codec.For[T]()
+	return resolved(s, op, codec.For[T])
+}
+
+// resolveKey is resolve of a type of keys.
+func resolveKey[K comparable](s *lineage.Scope, op string) (*codec.Codec[K], bool) {
+	return resolved(s, op, codec.ForKey[K])
+}
+
+func resolved[T any](s *lineage.Scope, op string, resolve func() (*codec.Codec[T], error)) (*codec.Codec[T], bool) {
+	c, err := resolve()
 	if err != nil {
 		s.Fail(fmt.Errorf("%s: %w", op, err))
 	}

@@ -113,8 +113,8 @@ var Externals = []External{
 	{"github.com/hashicorp/memberlist", []string{"internal/gossip"}, "gossip alone knows memberlist"},
 	{"google.golang.org/grpc", []string{"api/...", "internal/rpc/...", "client"}, "gRPC stays at the border"},
 	{"google.golang.org/protobuf", []string{
-		"api/...", "internal/ledgerpb", "fsm", "internal/rpc/...", "client",
-	}, "protobuf meets plain structs at the border only"},
+		"api/...", "internal/ledgerpb", "fsm", "internal/rpc/...", "client", "internal/codec",
+	}, "protobuf meets plain structs at the border only, and in the codec of users' messages"},
 	{"github.com/tidwall/btree", []string{"fsm", "tracker", "blocktracker", "statetracker"}, "copy-on-write maps are the ledger's"},
 	{"github.com/spf13/cobra", []string{"cli"}, "commands live in cli"},
 	{"go.yaml.in/yaml", []string{"cli"}, "configuration is read in cli"},

@@ -38,6 +38,8 @@ type Codec[T any] struct {
 	// Normal, if not nil, gives a key the one form under which equal keys are ==; call it before Hash and before a
 	// comparison.
 	Normal func(v *T)
+
+	noKey string // why values cannot be keys; "" if they can
 }
 
 // For resolves the codec of T. The error names the field that has none, and why.
@@ -116,6 +118,14 @@ func basic[T any]() *Codec[T] {
 		c = &boolCodec
 	case *struct{}:
 		c = &unitCodec
+	case *[]string:
+		c = sliceOf(&stringCodec)
+	case *[]int:
+		c = sliceOf(signed[int]("int"))
+	case *[]int64:
+		c = sliceOf(signed[int64]("int64"))
+	case *[]float64:
+		c = sliceOf(&float64Codec)
 	default:
 		return nil
 	}
@@ -124,7 +134,7 @@ func basic[T any]() *Codec[T] {
 
 func fromPart[T any](p *part) *Codec[T] {
 	c := &Codec[T]{
-		Name: p.name, Min: p.min, Plain: p.own == nil, Fixed: p.fixed,
+		Name: p.name, Min: p.min, Plain: p.own == nil, Fixed: p.fixed, noKey: p.noKey,
 		Append: func(dst []byte, v *T) []byte { return p.append(dst, unsafe.Pointer(v)) },
 		Read:   func(src []byte, v *T) ([]byte, error) { return p.read(src, unsafe.Pointer(v)) },
 		Own:    func(*T) {},

@@ -346,29 +346,6 @@ func TestCodecsDoNotAllocatePerRecord(t *testing.T) {
 	}
 }
 
-// FuzzRead reads arbitrary bytes: an error or a value that can be written and read again, never a panic.
-func FuzzRead(f *testing.F) {
-	c, err := codec.For[order]()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(c.Append(nil, &order{ID: 1, User: "u", Lines: []line{{"s", 1}}, Tags: []string{"t"}, Raw: []byte("r"), Units: make([]unit, 2)}))
-	f.Add([]byte{})
-	f.Add(bytes.Repeat([]byte{0xff}, 40))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var v, again order
-		if _, err := c.Read(b, &v); err != nil {
-			if !errors.Is(err, codec.ErrDamaged) {
-				t.Errorf("%v is not ErrDamaged", err)
-			}
-			return
-		}
-		if rest, err := c.Read(c.Append(nil, &v), &again); err != nil || len(rest) != 0 {
-			t.Errorf("what was read cannot be written and read again: %v, %d bytes left", err, len(rest))
-		}
-	})
-}
-
 func BenchmarkPair(b *testing.B) {
 	c, _ := codec.For[pair]()
 	v, got := &pair{"some key", 1234}, new(pair)

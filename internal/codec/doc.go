@@ -16,4 +16,5 @@
 //	structs                 the fields in order, all of them exported
 //	time.Time               Unix seconds and nanoseconds as varints; the location is dropped
 //	AppendBinary types      length as varint, what AppendBinary (or MarshalBinary) gives
+//	*protobuf messages      0 if nil, else length plus one as varint and the deterministic wire format
 package codec

@@ -15,6 +15,7 @@ type part struct {
 	name   string
 	min    int
 	fixed  bool
+	noKey  string // why values cannot be keys, "" if they can
 	append func(dst []byte, p unsafe.Pointer) []byte
 	read   func(src []byte, p unsafe.Pointer) ([]byte, error)
 	own    func(p unsafe.Pointer) // nil: nothing to do
@@ -57,6 +58,9 @@ func (b *builder) build(t reflect.Type, path string) (*part, error) {
 	if p := scalar(t); p != nil {
 		return p, nil
 	}
+	if isProto(t) {
+		return protoPart(t), nil
+	}
 	for _, o := range b.open {
 		if o == t {
 			return nil, fmt.Errorf("%s: type %v contains itself", path, t)
@@ -66,13 +70,16 @@ func (b *builder) build(t reflect.Type, path string) (*part, error) {
 	defer func() { b.open = b.open[:len(b.open)-1] }()
 	switch t.Kind() {
 	case reflect.Struct:
+		if isProto(reflect.PointerTo(t)) {
+			return nil, fmt.Errorf("%s: a protobuf message is encoded as a pointer: use *%v", path, t)
+		}
 		return b.structPart(t, path)
 	case reflect.Array:
 		return b.arrayPart(t, path)
 	case reflect.Slice:
 		return b.slicePart(t, path)
 	}
-	return nil, fmt.Errorf("%s: a %v has no encoding (use structs of exported fields, slices, arrays, strings, numbers, bool, time.Time, or a type with AppendBinary and UnmarshalBinary)",
+	return nil, fmt.Errorf("%s: a %v has no encoding (use structs of exported fields, slices, arrays, strings, numbers, bool, time.Time, pointers to protobuf messages, or a type with AppendBinary and UnmarshalBinary)",
 		path, t.Kind())
 }
 
@@ -146,6 +153,9 @@ func (b *builder) structPart(t reflect.Type, path string) (*part, error) {
 		names = append(names, f.Name+" "+p.name)
 		whole.min += p.min
 		whole.fixed = whole.fixed && p.fixed
+		if p.noKey != "" && whole.noKey == "" {
+			whole.noKey = f.Name + ": " + p.noKey
+		}
 	}
 	whole.name = "{" + strings.Join(names, ";") + "}"
 	if t.Name() != "" {
@@ -204,7 +214,7 @@ func (b *builder) arrayPart(t reflect.Type, path string) (*part, error) {
 		return nil, err
 	}
 	n, size := t.Len(), t.Elem().Size()
-	a := &part{name: fmt.Sprintf("[%d]%s", n, e.name), min: n * e.min, fixed: e.fixed}
+	a := &part{name: fmt.Sprintf("[%d]%s", n, e.name), min: n * e.min, fixed: e.fixed, noKey: e.noKey}
 	if t.Name() != "" {
 		a.name = t.String() + a.name
 	}

@@ -16,7 +16,24 @@ type slice struct {
 	name string
 }
 
+// slicePart resolves a slice type. Slices of the commonest elements are written by hand.
 func (b *builder) slicePart(t reflect.Type, path string) (*part, error) {
+	name := "[]" + t.Elem().String()
+	if t.Name() != "" {
+		name = t.String() + name
+	}
+	if !encodesItself(t.Elem()) {
+		switch t.Elem().Kind() {
+		case reflect.String:
+			return lift(sliceOf(&stringCodec), name), nil
+		case reflect.Int:
+			return lift(sliceOf(signed[int]("int")), name), nil
+		case reflect.Int64:
+			return lift(sliceOf(signed[int64]("int64")), name), nil
+		case reflect.Float64:
+			return lift(sliceOf(&float64Codec), name), nil
+		}
+	}
 	e, err := b.build(t.Elem(), path+"[]")
 	if err != nil {
 		return nil, err
@@ -108,4 +125,71 @@ func (s *slice) hash(p unsafe.Pointer) uint64 {
 		h = chain(h, s.elem.hash(s.at(p, i)))
 	}
 	return h
+}
+
+// sliceOf is the codec of slices of a type that takes one byte at least and refers to no slices: the same encoding as
+// that of any slice, without a detour per element.
+func sliceOf[T any](e *Codec[T]) *Codec[[]T] {
+	name := "[]" + e.Name
+	return &Codec[[]T]{
+		Name: name, Min: 1,
+		Append: func(dst []byte, v *[]T) []byte {
+			dst = binary.AppendUvarint(dst, uint64(len(*v)))
+			for i := range *v {
+				dst = e.Append(dst, &(*v)[i])
+			}
+			return dst
+		},
+		Read: func(src []byte, v *[]T) ([]byte, error) {
+			n, src, err := readLen(src, e.Min, name)
+			if err != nil {
+				return nil, err
+			}
+			*v = nil
+			if n == 0 {
+				return src, nil
+			}
+			s := make([]T, n)
+			for i := range s {
+				if src, err = e.Read(src, &s[i]); err != nil {
+					return nil, err
+				}
+			}
+			*v = s
+			return src, nil
+		},
+		Own: func(v *[]T) {
+			old := *v
+			*v = nil
+			if len(old) == 0 {
+				return
+			}
+			s := make([]T, len(old))
+			copy(s, old)
+			if !e.Plain {
+				for i := range s {
+					e.Own(&s[i])
+				}
+			}
+			*v = s
+		},
+		Same: func(a, b *[]T) bool {
+			if len(*a) != len(*b) {
+				return false
+			}
+			for i := range *a {
+				if !e.Same(&(*a)[i], &(*b)[i]) {
+					return false
+				}
+			}
+			return true
+		},
+		Hash: func(v *[]T) uint64 {
+			h := uint64(root2)
+			for i := range *v {
+				h = chain(h, e.Hash(&(*v)[i]))
+			}
+			return h
+		},
+	}
 }

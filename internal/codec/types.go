@@ -94,7 +94,7 @@ func binaryPart(t reflect.Type) *part {
 		return v.Interface().(encoding.BinaryUnmarshaler).UnmarshalBinary(b)
 	}
 	return &part{
-		name: t.String() + "(binary)", min: 1,
+		name: t.String() + "(binary)", min: 1, noKey: pointed(t, t.String()),
 		append: func(dst []byte, p unsafe.Pointer) []byte {
 			b := encode(p)
 			return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
