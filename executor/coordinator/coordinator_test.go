@@ -30,6 +30,8 @@ type office struct {
 	graph *executortest.WordCount
 	// on answers one task; nil is success.
 	on func(ctx context.Context, to job.Peer, l *job.Launch, part int) *job.TaskError
+	// large makes the rows of CollectTasks; nil: the partition.
+	large func(l *job.Launch) []byte
 	// reply answers a report, Done if nil.
 	reply func(r *job.BatchReport) (job.Reply, error)
 
@@ -51,6 +53,12 @@ func (o *office) Launch(ctx context.Context, to job.Peer, l *job.Launch) (*job.L
 	res := &job.LaunchResult{}
 	for _, p := range l.Parts {
 		r := job.TaskResult{Part: p, Receipt: []byte("{}")}
+		if l.Kind == job.CollectTasks {
+			r = job.TaskResult{Part: p, Records: 1, Rows: fmt.Append(nil, p, ";")}
+			if o.large != nil {
+				r.Rows = o.large(l)
+			}
+		}
 		if on != nil {
 			r.Err = on(ctx, to, l, p)
 		}
@@ -109,7 +117,7 @@ func (o *office) sent() (all []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, l := range o.launches {
-		kind := map[job.Kind]string{job.MapTasks: "map", job.OutputTasks: "out", job.StateTasks: "state", job.CheckpointTasks: "checkpoint"}[l.Kind]
+		kind := map[job.Kind]string{job.MapTasks: "map", job.OutputTasks: "out", job.StateTasks: "state", job.CheckpointTasks: "checkpoint", job.CollectTasks: "collect"}[l.Kind]
 		if l.Root.Time != l.Time {
 			kind += fmt.Sprint("@", l.Root.Time)
 		}

@@ -32,8 +32,9 @@ const (
 // states is a graph of streams with keyed state; zero time is 0 and a batch is a second.
 type states struct {
 	parts   int
-	every   int64       // milliseconds from one checkpoint to the next
-	outputs []id.Stream // one output operation each
+	every   int64              // milliseconds from one checkpoint to the next
+	outputs []id.Stream        // one output operation each
+	acts    map[id.Stream]call // outputs whose work is a function here
 	direct  map[id.Stream]dataset.Direct
 }
 
@@ -82,6 +83,10 @@ func same(p int) []int { return []int{p} }
 
 func (g *states) Outputs() (all []dataset.Output) {
 	for _, s := range g.outputs {
+		if f, ok := g.acts[s]; ok {
+			all = append(all, action{output(s), f})
+			continue
+		}
 		all = append(all, output(s))
 	}
 	return all
@@ -121,6 +126,22 @@ func (o output) Name() string                                          { return 
 func (o output) Stream() id.Stream                                     { return id.Stream(o) }
 func (o output) Run(dataset.Task, dataset.Dataset, int) []byte         { panic("nothing is computed here") }
 func (o output) Commit(context.Context, dataset.Batch, [][]byte) error { return nil }
+
+// call is what an action does.
+type call func(ctx context.Context, jobs dataset.Jobs) error
+
+type action struct {
+	output
+	call
+}
+
+func (a action) Call(ctx context.Context, _ dataset.Batch, _ dataset.Dataset, jobs dataset.Jobs) error {
+	return a.call(ctx, jobs)
+}
+
+func (a action) Read(dataset.Task, dataset.Dataset, int, dataset.Query, func([]byte)) int64 {
+	panic("nothing is computed here")
+}
 
 // keyed is an office whose executors hold keyed state: of every version they know which batches are folded into it, and
 // with which attempt each. The ledger is what the test and the coordinator's reports made of it.

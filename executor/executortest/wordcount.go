@@ -41,6 +41,8 @@ type WordCount struct {
 	OnState  func(t dataset.Task, part int) // when keyed state advances
 	OnCommit func(ctx context.Context, b dataset.Batch, output int) error
 	OnGraph  func(at id.Time) error // when datasets are made
+	// OnCall makes the outputs functions on the coordinator; the answers that they get are Words.
+	OnCall func(ctx context.Context, b dataset.Batch, jobs dataset.Jobs) error
 	// Source is the receiver of stream 0, nil for none.
 	Source dataset.Receiver
 
@@ -60,7 +62,8 @@ type Results struct {
 	words map[Result]map[string]int
 }
 
-func (r *Results) put(k Result, words map[string]int) {
+// Put notes what an output made of a batch.
+func (r *Results) Put(k Result, words map[string]int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.words == nil {
@@ -138,6 +141,10 @@ func (w *WordCount) Dataset(s id.Stream, at id.Time, in dataset.Sources) (datase
 func (w *WordCount) outputs() []dataset.Output {
 	var all []dataset.Output
 	for o := range max(w.Outputs, 1) {
+		if w.OnCall != nil {
+			all = append(all, &action{collect{w, o}})
+			continue
+		}
 		all = append(all, &collect{w, o})
 	}
 	return all
@@ -293,6 +300,14 @@ func (c *collect) Name() string      { return name(c.n) }
 func (c *collect) Stream() id.Stream { return id.Stream(c.w.Depth) }
 
 func (c *collect) Run(t dataset.Task, d dataset.Dataset, part int) []byte {
+	receipt, err := json.Marshal(c.words(t, d, part))
+	if err != nil {
+		t.Fail(err)
+	}
+	return receipt
+}
+
+func (c *collect) words(t dataset.Task, d dataset.Dataset, part int) Words {
 	if c.w.OnOutput != nil {
 		c.w.OnOutput(t, c.n, part)
 	}
@@ -301,17 +316,31 @@ func (c *collect) Run(t dataset.Task, d dataset.Dataset, part int) []byte {
 			c.w.OnRead(t, part, ch)
 		}
 	}
-	var words Words
 	if sums, ok := d.(*totals); ok {
-		words = sums.words(t, part)
-	} else {
-		words = read(t, dataset.ShuffleID{Of: d.ID()}, part, each)
+		return sums.words(t, part)
 	}
-	receipt, err := json.Marshal(words)
-	if err != nil {
-		t.Fail(err)
+	return read(t, dataset.ShuffleID{Of: d.ID()}, part, each)
+}
+
+// action is an output operation that is a function.
+type action struct{ collect }
+
+var _ dataset.Action = (*action)(nil)
+
+// Call implements dataset.Action.
+func (a *action) Call(ctx context.Context, b dataset.Batch, _ dataset.Dataset, jobs dataset.Jobs) error {
+	return a.w.OnCall(ctx, b, jobs)
+}
+
+// Read implements dataset.Action: it gives words one by one, and knows no limit.
+func (a *action) Read(t dataset.Task, d dataset.Dataset, part int, q dataset.Query, put func([]byte)) int64 {
+	words := a.words(t, d, part)
+	for _, w := range slices.Sorted(maps.Keys(words)) {
+		if !q.Count {
+			put(Words{w: words[w]}.Encode(nil))
+		}
 	}
-	return receipt
+	return int64(len(words))
 }
 
 func (c *collect) Commit(ctx context.Context, b dataset.Batch, receipts [][]byte) error {
@@ -333,7 +362,7 @@ func (c *collect) Commit(ctx context.Context, b dataset.Batch, receipts [][]byte
 			all[w] = n
 		}
 	}
-	c.w.Results.put(Result{c.n, b.Time}, all)
+	c.w.Results.Put(Result{c.n, b.Time}, all)
 	return nil
 }
 

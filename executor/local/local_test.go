@@ -81,12 +81,13 @@ func launch() *job.Launch {
 		MapOutputs: []job.MapOutput{{Holders: []id.Session{1}}},
 		States:     []job.StateBase{{Chain: pieces()}},
 		Checkpoint: &job.CheckpointOrder{Numbers: []uint64{1}},
+		Collect:    &job.CollectOrder{Limit: 3},
 	}
 }
 
 func TestNothingMutableIsShared(t *testing.T) {
 	s := &server{
-		result: &job.LaunchResult{Tasks: []job.TaskResult{{Receipt: []byte("r"), Pieces: pieces(), Err: &job.TaskError{MapParts: []int{1}}}}},
+		result: &job.LaunchResult{Tasks: []job.TaskResult{{Receipt: []byte("r"), Rows: []byte("w"), Pieces: pieces(), Err: &job.TaskError{MapParts: []int{1}}}}},
 		block:  []byte("block"),
 	}
 	n := local.NewNetwork()
@@ -103,8 +104,9 @@ func TestNothingMutableIsShared(t *testing.T) {
 	l.Parts[0], l.Inputs[0].Blocks[0].Stores[0], l.MapOutputs[0].Holders[0] = 9, "9", 9
 	l.Inputs[1].Parts[0].Data[0], l.Inputs[1].Parts[0].Ranges[0].Last = '9', 9
 	l.States[0].Chain[0].Block.Stores[0], l.Checkpoint.Numbers[0] = "9", 9
+	l.Collect.Limit, s.result.Tasks[0].Rows[0] = 9, '9'
 	s.result.Tasks[0].Receipt[0], s.result.Tasks[0].Err.MapParts[0], s.result.Tasks[0].Pieces[0].Block.Stores[0] = '9', 9, "9"
-	if !reflect.DeepEqual(s.got, launch()) || !reflect.DeepEqual(res.Tasks[0].Pieces, pieces()) || string(res.Tasks[0].Receipt) != "r" || res.Tasks[0].Err.MapParts[0] != 1 {
+	if !reflect.DeepEqual(s.got, launch()) || !reflect.DeepEqual(res.Tasks[0].Pieces, pieces()) || string(res.Tasks[0].Receipt)+string(res.Tasks[0].Rows) != "rw" || res.Tasks[0].Err.MapParts[0] != 1 {
 		t.Error("caller and server see each other's changes")
 	}
 	var buckets [][]byte
