@@ -1,7 +1,6 @@
 package dstream
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 
@@ -105,12 +104,9 @@ func (s *DStream[T]) Union(others ...*DStream[T]) *DStream[T] {
 	all := append([]*DStream[T]{s}, others...)
 	parents := make([]id.Stream, len(all))
 	for i, o := range all {
-		switch {
-		case o == nil || o.c != s.c:
-			s.c.fail("union", errors.New("the streams are not of the same graph"))
+		if err := together(s, i+1, o); err != nil {
+			s.c.fail("union", err)
 			return s
-		case o.slideMS != s.slideMS:
-			s.c.fail("union", fmt.Errorf("stream %d has an interval of %d ms, stream %d one of %d ms, expected the same", s.id, s.slideMS, o.id, o.slideMS))
 		}
 		parents[i] = o.id
 	}

@@ -2,6 +2,7 @@ package dstream
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/raftstream/raftstream/dstream/rdd"
@@ -81,7 +82,11 @@ func (c *Context) options(op string, opts []Option, known ...string) settings {
 			ok = ok || k == o.name
 		}
 		if !ok {
-			c.fail(op, fmt.Errorf("the option %q does not apply here", o.name))
+			expected := "expected none"
+			if len(known) > 0 {
+				expected = "expected " + strings.Join(known, ", ")
+			}
+			c.fail(op, fmt.Errorf("the option %q does not apply here, %s", o.name, expected))
 			continue
 		}
 		if err := o.apply(&s); err != nil {

@@ -151,7 +151,11 @@ func (r *Registry) build(s dataset.Spec, out io.Writer) (dataset.App, error) {
 func (p program) run(c *Context, values reflect.Value) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("the build function panicked at %s: %v", panicked(), v)
+			at, through := panicked()
+			if e, is := v.(runtime.Error); is && through && strings.Contains(e.Error(), "nil pointer") {
+				v = fmt.Sprintf("%v: an operator was given a nil stream, connector or context", v)
+			}
+			err = fmt.Errorf("the build function panicked at %s: %v", at, v)
 		}
 	}()
 	if err := p.build(c, values); err != nil {
@@ -161,18 +165,19 @@ func (p program) run(c *Context, values reflect.Value) (err error) {
 }
 
 // panicked finds where a panic that was recovered by the caller came from: the first frame that is neither the
-// runtime's nor this package's.
-func panicked() string {
+// runtime's nor this package's; through says that there are frames of this package above it.
+func panicked() (at string, through bool) {
 	pcs := make([]uintptr, 64)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
 	for {
 		f, more := frames.Next()
 		own := slices.ContainsFunc(ours, func(p string) bool { return strings.HasPrefix(f.Function, p) })
 		if !own && !strings.HasPrefix(f.Function, "runtime.") {
-			return position(f)
+			return position(f), through
 		}
+		through = through || own
 		if !more {
-			return "unknown place"
+			return "unknown place", through
 		}
 	}
 }

@@ -1,11 +1,11 @@
 package dstream
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/plan"
 )
 
 const (
@@ -83,18 +83,47 @@ func (c *Context) sealRemember() {
 // windowed checks the durations of a window over a stream, and gives them in ms. Where they cannot be, the error is
 // recorded at the caller.
 func (c *Context) windowed(op string, parentMS int64, length, slide time.Duration) (lengthMS, slideMS int64, ok bool) {
-	parent := time.Duration(parentMS) * time.Millisecond
-	errs := []error{multipleOf("window", length, parent, "the parent's slide"), multipleOf("slide", slide, parent, "the parent's slide")}
-	if errs[0] == nil && length/parent > maxPanes {
-		errs[0] = fmt.Errorf("window %v: it has %d times the parent's slide %v, expected at most %d", length, length/parent, parent, maxPanes)
-	}
-	for _, err := range errs {
-		if err != nil {
-			c.fail(op, err)
-		}
-	}
-	return length.Milliseconds(), slide.Milliseconds(), errors.Join(errs...) == nil
+	lengthMS, okLength := c.lasting(op, "window", parentMS, length)
+	slideMS, okSlide := c.lasting(op, "slide", parentMS, slide)
+	return lengthMS, slideMS, okLength && okSlide
 }
+
+// lasting checks a duration that must be a multiple of the slide of an operator's parent, and gives it in ms.
+func (c *Context) lasting(op, what string, parentMS int64, d time.Duration) (durationMS int64, ok bool) {
+	parent := time.Duration(parentMS) * time.Millisecond
+	err := multipleOf(what, d, parent, "the parent's slide")
+	if err == nil && d/parent > maxPanes {
+		err = fmt.Errorf("%s %v: it has %d times the parent's slide %v, expected at most %d", what, d, d/parent, parent, maxPanes)
+	}
+	if err != nil {
+		c.fail(op, err)
+	}
+	return d.Milliseconds(), err == nil
+}
+
+// together checks that an operator can have two streams as parents; nth numbers the other one, the first being 1.
+func together[T, V any](s *DStream[T], nth int, other *DStream[V]) error {
+	switch {
+	case other == nil:
+		return fmt.Errorf("stream %d of the operator is nil", nth)
+	case other.c != s.c:
+		return fmt.Errorf("the streams are not of the same graph: stream %d of the operator was made with another Context", nth)
+	case other.slideMS != s.slideMS:
+		return fmt.Errorf("%s has a slide of %v, %s one of %v: expected the same", s.describe(), s.slide(), other.describe(), other.slide())
+	}
+	return nil
+}
+
+// describe names the stream for the user.
+func (s *DStream[T]) describe() string {
+	return fmt.Sprintf("stream %d (%s at %s)", s.id, s.plan().Operator, s.plan().At)
+}
+
+// slide is the time between two datasets.
+func (s *DStream[T]) slide() time.Duration { return time.Duration(s.slideMS) * time.Millisecond }
+
+// plan describes the stream.
+func (s *DStream[T]) plan() *plan.Stream { return &s.c.plan.Streams[s.id] }
 
 // multipleOf checks that a duration is a positive multiple of another one. The error says what would be right.
 func multipleOf(what string, d, unit time.Duration, of string) error {

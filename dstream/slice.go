@@ -19,7 +19,7 @@ func Slice[T, U any](s *DStream[T], back time.Duration, f func(past rdd.Past[T],
 	const op = "slice"
 	c := s.c
 	c.function(op, f)
-	backMS, _, ok := c.windowed(op, s.slideMS, back, time.Duration(s.slideMS)*time.Millisecond)
+	backMS, ok := c.lasting(op, "length", s.slideMS, back)
 	if !ok {
 		backMS = s.slideMS // the graph is refused
 	}
@@ -45,7 +45,7 @@ func Slice[T, U any](s *DStream[T], back time.Duration, f func(past rdd.Past[T],
 		return u
 	}
 	panes := s.panes(op, backMS)
-	return add(c, op, s.slideMS, []id.Stream{panes.id}, 0, func(p *pass, sc *lineage.Scope) (*lineage.Node[U], error) {
+	u := add(c, op, s.slideMS, []id.Stream{panes.id}, 0, func(p *pass, sc *lineage.Scope) (*lineage.Node[U], error) {
 		all, err := panes.get(p, sc.Time)
 		if err != nil {
 			return nil, err
@@ -57,4 +57,6 @@ func Slice[T, U any](s *DStream[T], back time.Duration, f func(past rdd.Past[T],
 			return lineage.Panes(sc, all, at, at), nil
 		})
 	})
+	c.keptBy(u.id, panes.id)
+	return u
 }

@@ -33,9 +33,11 @@ func (s *DStream[T]) Window(length, slide time.Duration) *DStream[T] {
 		return w
 	}
 	panes := s.panes(op, lengthMS)
-	return add(c, op, slideMS, []id.Stream{panes.id}, panes.plan().Partitions, func(p *pass, sc *lineage.Scope) (*lineage.Node[T], error) {
+	w := add(c, op, slideMS, []id.Stream{panes.id}, panes.plan().Partitions, func(p *pass, sc *lineage.Scope) (*lineage.Node[T], error) {
 		return panes.get(p, sc.Time)
 	})
+	c.keptBy(w.id, panes.id)
+	return w
 }
 
 // since is the union of the datasets of s at its times from one on up to the scope's.
@@ -70,9 +72,6 @@ func (s *DStream[T]) panes(op string, keepMS int64) *DStream[T] {
 	c.states = append(c.states, plan.State{Stream: r.id, SlideMS: r.slideMS, Partitions: parts})
 	return r
 }
-
-// plan describes the stream.
-func (s *DStream[T]) plan() *plan.Stream { return &s.c.plan.Streams[s.id] }
 
 // partitionsOf guesses how many partitions the datasets of a stream have, so that state over it stays where its records
 // are: what is said for the stream from which it comes record by record, or the application's default.

@@ -60,15 +60,19 @@ func (s *ringState[T]) Install(d dataset.Delta, at id.Time) {
 	if !ok {
 		panic(fmt.Sprintf("lineage: a delta of type %T for a state that takes %T", d, of))
 	}
-	s.trim(at)
+	s.trim(at, 0)
 	if of.count > 0 {
 		s.panes = append(s.panes, of.pane)
 	}
 }
 
-// trim drops the panes that no time from at on reads.
-func (s *ringState[T]) trim(at id.Time) {
-	s.panes = slices.DeleteFunc(s.panes, func(p pane) bool { return p.at <= at-s.keep })
+// trim drops the panes that no time from at on reads, but for the newest few.
+func (s *ringState[T]) trim(at id.Time, few int) {
+	old := 0
+	for old < len(s.panes)-few && s.panes[old].at <= at-s.keep {
+		old++
+	}
+	s.panes = slices.Delete(s.panes, 0, old)
 }
 
 // Forget implements dataset.State: what changed since any time is known by the times of panes.
@@ -167,13 +171,13 @@ func (s *ringState[T]) Decode(chunk []byte, at id.Time) error {
 	if got := crc32.Checksum(b, castagnoli); got != sum {
 		return fmt.Errorf("%w: chunk of kept records has the checksum %08x, expected %08x", codec.ErrDamaged, got, sum)
 	}
-	s.trim(at)
 	for len(b) > 0 {
 		var err error
 		if b, err = s.decodeRun(b, at); err != nil {
 			return err
 		}
 	}
+	s.trim(at, 1) // the next chunk may have more of the newest one
 	return nil
 }
 
