@@ -73,7 +73,7 @@ func (c *Context) function(op string, f any) {
 func (c *Context) err() error {
 	errs := append(c.errs, c.checkpointErrs()...)
 	if len(c.plan.Outputs) == 0 {
-		errs = append(errs, errors.New("no output operations registered: end a stream in Print, SaveAsTextFiles, ForeachPartition"))
+		errs = append(errs, errors.New("no output operations registered: end a stream in Print, SaveAsTextFiles, ForeachRDD, ForeachPartition, To"))
 	}
 	switch len(errs) {
 	case 0:

@@ -1,9 +1,11 @@
 package dstream_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/connector/ingest"
 	"github.com/raftstream/raftstream/dstream"
+	"github.com/raftstream/raftstream/dstream/rdd"
 	"github.com/raftstream/raftstream/dstream/streamtest"
 )
 
@@ -112,6 +115,36 @@ func ExampleForeachPartition() {
 	}
 	// Output:
 	// foreachPartition-0 1000 0 [ONE TWO]
+}
+
+// The function of a batch runs in one place and asks executors for what it wants: here the three words that came most
+// often, for a page that shows them. It may run again after a failure: it writes under the batch time.
+func ExampleForeachRDD() {
+	page := map[time.Time]string{} // stands for a store that every node reaches
+	show := func(ctx context.Context, r rdd.RDD[dstream.KV[string, int64]], t time.Time) error {
+		words, err := r.Count(ctx)
+		if err != nil || words == 0 {
+			return err
+		}
+		counts, err := r.Collect(ctx)
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(counts, func(a, b dstream.KV[string, int64]) int {
+			return cmp.Or(cmp.Compare(b.Value, a.Value), strings.Compare(a.Key, b.Key))
+		})
+		page[t] = fmt.Sprintf("%d words, most often %v", words, counts[:min(3, len(counts))])
+		return nil
+	}
+	streamtest.Run(console{}, [][]string{{"to be or not to be", "or not"}, {}}, func(lines *dstream.DStream[string]) *dstream.DStream[string] {
+		dstream.ForeachRDD(dstream.CountByValue(dstream.FlatMap(lines, strings.FieldsSeq)), show)
+		return lines
+	})
+	for t, text := range page {
+		fmt.Println(t.UnixMilli(), text)
+	}
+	// Output:
+	// 1000 4 words, most often [(be,2) (not,2) (or,2)]
 }
 
 // clock is a receiver of a source that cannot send again.
