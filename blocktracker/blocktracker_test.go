@@ -78,6 +78,10 @@ func (f *fixture) queued(stream id.Stream) []*Block { return slices.Collect(f.Qu
 // The facts are those of Spark's ReceivedBlockTrackerSuite, with our one difference: a block that was added before is
 // not queued again.
 func TestBlockAdditionAndAllocation(t *testing.T) {
+	t.Run("block addition, and block to batch allocation", testBlockAdditionAndAllocation)
+}
+
+func testBlockAdditionAndAllocation(t *testing.T) {
 	f := newFixture(t)
 	f.expect("at first", f.queued(1))
 	f.add(block(1, 1), block(1, 2), block(1, 3))

@@ -30,6 +30,7 @@ func at(session id.Session, name string) Candidate { return Candidate{Session: s
 
 // The facts are those of Spark's ReceiverSchedulingPolicySuite and of cases derived from its source; ties go to the
 // earlier executor.
+// Names and facts are those of Spark's ReceiverSchedulingPolicySuite, and of cases derived from it.
 func TestScheduleReceivers(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -37,21 +38,21 @@ func TestScheduleReceivers(t *testing.T) {
 		executors []*Session
 		want      [][]Candidate
 	}{
-		{"evenly when there are more receivers than executors", receivers("", "", "", "", "", ""), executors("a", "b", "c"), [][]Candidate{
+		{"scheduleReceivers: schedule receivers evenly when there are more receivers than executors", receivers("", "", "", "", "", ""), executors("a", "b", "c"), [][]Candidate{
 			{at(1, "a")}, {at(2, "b")}, {at(3, "c")}, {at(1, "a")}, {at(2, "b")}, {at(3, "c")},
 		}},
-		{"evenly when there are more executors than receivers", receivers("", "", ""), executors("a", "b", "c", "d", "e", "f"), [][]Candidate{
+		{"scheduleReceivers: schedule receivers evenly when there are more executors than receivers", receivers("", "", ""), executors("a", "b", "c", "d", "e", "f"), [][]Candidate{
 			{at(1, "a"), at(4, "d")}, {at(2, "b"), at(5, "e")}, {at(3, "c"), at(6, "f")},
 		}},
-		{"none if no receiver", nil, executors("a"), [][]Candidate{}},
+		{"scheduleReceivers: return empty if no receiver", nil, executors("a"), [][]Candidate{}},
 		{"none if no executor", receivers("", "a"), nil, [][]Candidate{nil, nil}},
-		{"preferred node unknown", receivers("x", ""), executors("h1", "h2"), [][]Candidate{
+		{"preferred host unknown", receivers("x", ""), executors("h1", "h2"), [][]Candidate{
 			{at(0, "x"), at(2, "h2")}, {at(1, "h1")},
 		}},
 		{"uneven preferred locations", receivers("h1", "h1", "h1", ""), executors("h1", "h1", "h2", "h2"), [][]Candidate{
 			{at(1, "h1"), at(4, "h2")}, {at(2, "h1")}, {at(1, "h1")}, {at(3, "h2")},
 		}},
-		{"one receiver, four executors", receivers(""), executors("h0", "h1", "h2", "h3"), [][]Candidate{
+		{"1 receiver 4 executors", receivers(""), executors("h0", "h1", "h2", "h3"), [][]Candidate{
 			{at(1, "h0"), at(2, "h1"), at(3, "h2"), at(4, "h3")},
 		}},
 	} {
@@ -79,9 +80,9 @@ func TestRescheduleReceiver(t *testing.T) {
 		executors []*Session
 		want      []Candidate
 	}{
-		{"empty executors", "", nil, nil, nil},
+		{"rescheduleReceiver: empty executors", "", nil, nil, nil},
 		{
-			"all idle executors if there are any", "", running(Active, 1), executors("h1", "h2", "h3", "h4", "h5"),
+			"rescheduleReceiver: return all idle executors if there are any idle executors", "", running(Active, 1), executors("h1", "h2", "h3", "h4", "h5"),
 			[]Candidate{at(2, "h2"), at(3, "h3"), at(4, "h4"), at(5, "h5")},
 		},
 		{"a scheduled receiver weighs as an active one", "", running(Scheduled, 1), executors("h1", "h2"), []Candidate{at(2, "h2")}},

@@ -16,6 +16,11 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 )
 
+// Spark: JobGeneratorSuite.
+func TestJobGeneratorSuite(t *testing.T) {
+	t.Run("SPARK-6222: Do not clear received block data too soon", TestBlocksOfABatchThatDoesNotFinishStay)
+}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type stage struct {

@@ -227,7 +227,7 @@ func TestIdleApplicationIsNeverLimited(t *testing.T) {
 
 // Spark: RateControllerSuite, ReceiverTrackerSuite.
 func TestRateControllerSuite(t *testing.T) {
-	t.Run("published rates reach receivers", func(t *testing.T) {
+	t.Run("ReceiverRateController - published rates reach receivers", func(t *testing.T) {
 		start(t, nil, func(s *sim) {
 			for _, rate := range []int64{100, 200, 0, 300} {
 				s.limits.Set(s.app, 0, rate)
