@@ -84,6 +84,31 @@ func orAll(room int64) int64 {
 	return room
 }
 
+// Spark: RecurringTimerSuite, and a case derived from it. A batch time is that of the application's zero time and whole
+// intervals, before a restart and after it; the first is strictly after the zero time.
+func TestRecurringTimerSuite(t *testing.T) {
+	t.Run("timer start/restart time", func(t *testing.T) {
+		for _, c := range []struct{ zero, interval, now, want id.Time }{
+			{0, 1000, 0, 1000},
+			{0, 1000, 999, 1000},
+			{0, 1000, 1000, 2000},
+			{0, 2000, 12_000, 14_000},
+			{0, 1000, 3000, 4000},
+			{0, 2000, 15_000, 16_000},
+			{200, 1000, 3500, 4200},
+		} {
+			a := seconds(func(a *fsm.App) {
+				a.ZeroTime, a.BatchMS = c.zero, int64(c.interval)
+				a.Allocated = c.zero + (c.now-c.zero)/c.interval*c.interval // all that was due
+			})
+			left, ok := Next(&ledger{apps: []*fsm.App{a}, room: orAll(0)}, at(c.now))
+			if got := c.now + id.Time(left.Milliseconds()); !ok || got != c.want {
+				t.Errorf("zero time %d, interval %d, now %d: next at %d, expected %d", c.zero, c.interval, c.now, got, c.want)
+			}
+		}
+	})
+}
+
 func TestDueAllocations(t *testing.T) {
 	allocation := func(from, to id.Time, last bool) *fsm.BlocksAllocated {
 		return &fsm.BlocksAllocated{App: 7, From: from, To: to, Last: last, NowMS: 99}
