@@ -29,7 +29,9 @@ func TestStreamingContextSuite(t *testing.T) {
 		}
 	})
 	t.Run("DStream and generated RDD creation sites", func(t *testing.T) {
-		app := built(t, func(c *dstream.Context) { dstream.Map(stream[int](c), func(v int) int { return v }).Filter(func(int) bool { return true }).Print() })
+		app := built(t, func(c *dstream.Context) {
+			dstream.Map(stream[int](c), func(v int) int { return v }).Filter(func(int) bool { return true }).Print()
+		})
 		for _, s := range app.Plan().Streams[1:] {
 			if !strings.HasPrefix(s.At, "dstream/suites_test.go:") {
 				t.Errorf("stream %d was made at %q, expected a line of this file", s.ID, s.At)
