@@ -28,6 +28,7 @@ import (
 	"github.com/raftstream/raftstream/internal/driver/coordinators"
 	"github.com/raftstream/raftstream/internal/driver/drivertest"
 	"github.com/raftstream/raftstream/internal/driver/executors"
+	"github.com/raftstream/raftstream/internal/driver/rates"
 	"github.com/raftstream/raftstream/internal/driver/receivers"
 	"github.com/raftstream/raftstream/internal/driver/repair"
 	"github.com/raftstream/raftstream/internal/id"
@@ -141,9 +142,11 @@ func newHouse(t *testing.T, checkpoint time.Duration, slow func(ctx context.Cont
 	clock := batches.NewClock(drivertest.Node, 0)
 	h := &house{net: local.NewNetwork(), slow: slow, source: &lines{words: 20, every: 100 * time.Millisecond}, members: map[string]*member{}}
 	h.Rig = drivertest.Start(t, clock.Observe, func(r *drivertest.Rig) []driver.Duty {
+		limits := driver.NewLimits()
 		return []driver.Duty{
-			executors.New(r.Hub, nil, r.Logger), coordinators.New(r.Hub, r.Logger), batches.New(r.Hub, clock, r.Logger),
-			receivers.New(r.Hub, r.Logger), cleaning.New(r.Hub, r.Logger), repair.New(r.Hub, r.Logger),
+			executors.New(r.Hub, nil, r.Logger), coordinators.New(r.Hub, r.Logger), batches.New(r.Hub, clock, r.Logger).With(limits),
+			receivers.New(r.Hub, r.Logger).With(limits), cleaning.New(r.Hub, r.Logger), repair.New(r.Hub, r.Logger),
+			rates.New(r.Hub, limits, r.Logger),
 		}
 	})
 	t.Cleanup(h.net.Close)

@@ -20,6 +20,7 @@ import (
 	"github.com/raftstream/raftstream/internal/driver/cleaning"
 	"github.com/raftstream/raftstream/internal/driver/coordinators"
 	"github.com/raftstream/raftstream/internal/driver/executors"
+	"github.com/raftstream/raftstream/internal/driver/rates"
 	"github.com/raftstream/raftstream/internal/driver/receivers"
 	"github.com/raftstream/raftstream/internal/driver/repair"
 	"github.com/raftstream/raftstream/internal/id"
@@ -103,11 +104,13 @@ func (c *cluster) start(name string) *member {
 	quiet := slog.New(slog.DiscardHandler)
 	m := &member{name: name, raft: node, hub: driver.NewHub(node, quiet)}
 	clock := batches.NewClock(name, node.Stats().LastIndex)
+	limits := driver.NewLimits()
 	m.driver = driver.New(driver.Config{
 		Raft: node, Hub: m.hub, Node: name, Name: name, Addr: name + ":1", Observe: clock.Observe, Logger: quiet,
 		Duties: []driver.Duty{
-			executors.New(m.hub, nil, quiet), receivers.New(m.hub, quiet), coordinators.New(m.hub, quiet),
-			batches.New(m.hub, clock, quiet), cleaning.New(m.hub, quiet), repair.New(m.hub, quiet),
+			executors.New(m.hub, nil, quiet), receivers.New(m.hub, quiet).With(limits), coordinators.New(m.hub, quiet),
+			batches.New(m.hub, clock, quiet).With(limits), cleaning.New(m.hub, quiet), repair.New(m.hub, quiet),
+			rates.New(m.hub, limits, quiet),
 		},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
