@@ -317,13 +317,16 @@ func (cl *cluster) batch(n int) (parts int, err error) {
 	if err := cl.completed(at); err != nil {
 		return 0, err
 	}
+	if err := cl.clean(); err != nil {
+		return 0, err
+	}
 	outputs := cl.graph.Outputs()
 	out := outputs[len(outputs)-1] // op may have made some of its own before
 	d, ok, err := cl.graph.Dataset(out.Stream(), at, allocated{v, cl.app})
 	if err != nil || !ok {
 		return -1, err
 	}
-	return d.Partitions(), cl.clean()
+	return d.Partitions(), nil
 }
 
 // receive stores the blocks of a batch on every executor and adds them to the ledger, partition by partition.
