@@ -123,7 +123,7 @@ func TestRestoredStateIsTheStateThatWasNeverLost(t *testing.T) {
 		part := lineagetest.StatePart{Stream: states}
 		draw := &batches{
 			rng:  rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1)),
-			keys: rapid.SampledFrom([]int{1, 20, 200}).Draw(rt, "keys"),
+			keys: rapid.SampledFrom([]int{1, 20, 200}).Draw(rt, "keys"), values: []string{"", "a", "b", "c", "gone"},
 		}
 		var saved checkpoint
 		var full bool // an image was saved
@@ -174,12 +174,13 @@ func (u *updates[K, V, S]) empty(t *testing.T) dataset.State {
 
 // batches draws input; what is in it comes from a seed, so that batches are large as often as small.
 type batches struct {
-	rng  *rand.Rand
-	keys int
+	rng    *rand.Rand
+	keys   int
+	values []string
 }
 
 func (b *batches) batch(rt *rapid.T) [][]pair[string, string] {
-	values := []string{"", "a", "b", "c", "gone"}
+	values := b.values
 	if rapid.IntRange(0, 2).Draw(rt, "most keys go") == 0 {
 		values = []string{"", "gone", "gone", "gone"}
 	}
