@@ -7,6 +7,7 @@ import (
 
 	"github.com/raftstream/raftstream/internal/codec"
 	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/table"
 )
 
 // A chunk is a part of an image of keyed state, or of its changes since a time (docs/formats/state.md): a header, the
@@ -84,21 +85,24 @@ func (s *state[K, S]) Encode(since id.Time, full bool, size int, yield func(chun
 		}
 	}
 	key, timed := new(K), s.wheel != nil
-	for row := range s.rows.Rows() {
-		if !s.rows.Live(row) || !full && s.rows.Stamp(row) <= int64(since) {
-			continue
+	for first := 0; first < s.rows.Rows(); first += table.PieceRows {
+		vals, stamps := s.rows.Piece(first)
+		for i, stamp := range stamps {
+			if stamp == table.Gone || !full && stamp <= int64(since) {
+				continue
+			}
+			at := len(w.buf)
+			*key = s.rows.Key(first + i)
+			w.buf = s.key.Append(w.buf, key)
+			w.buf = s.value.AppendRow(w.buf, &vals[i])
+			if timed {
+				w.buf = binary.AppendVarint(w.buf, stamp)
+			}
+			if !w.cut(at) {
+				return
+			}
+			w.rows++
 		}
-		at := len(w.buf)
-		*key = s.rows.Key(row)
-		w.buf = s.key.Append(w.buf, key)
-		w.buf = s.value.AppendRow(w.buf, s.rows.Value(row))
-		if timed {
-			w.buf = binary.AppendVarint(w.buf, s.rows.Stamp(row))
-		}
-		if !w.cut(at) {
-			return
-		}
-		w.rows++
 	}
 	w.flush()
 }

@@ -86,14 +86,15 @@ func (s *Step[K, S, U]) each(yield func(U) bool) {
 		s.again(func(u U) bool { more = more && yield(u); return more })
 		return
 	}
+	cell := new(U) // owning takes an address: one for the whole loop
 	for i, u := range s.made.emitted {
 		if i%checkEvery == 0 {
 			checkContext(s.task)
 		}
-		if !s.codec.Fixed {
-			s.codec.Own(&u) // who gets it may change it
+		if *cell = u; !s.codec.Fixed {
+			s.codec.Own(cell) // who gets it may change it
 		}
-		if !yield(u) {
+		if !yield(*cell) {
 			return
 		}
 	}

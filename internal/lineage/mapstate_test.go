@@ -53,9 +53,10 @@ func (m *maps[K, V, S, U]) node(tb testing.TB, base id.Time, in [][]pair[K, V]) 
 	at := base + 1000
 	of := m.m
 	of.Map = func(cell *lineage.Cell[S]) func(K, V, bool) (U, bool) {
+		value := new(V)
 		return func(k K, v V, has bool) (U, bool) {
-			if has {
-				return m.f(at, k, &v, cell)
+			if *value = v; has {
+				return m.f(at, k, value, cell)
 			}
 			return m.f(at, k, nil, cell)
 		}

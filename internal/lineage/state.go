@@ -24,7 +24,7 @@ type state[K comparable, S any] struct {
 var _ dataset.State = (*state[int, int])(nil)
 
 func newState[K comparable, S any](key *codec.Codec[K], value *codec.Codec[S]) *state[K, S] {
-	return &state[K, S]{rows: table.NewState[K, S](key.Own), key: key, value: value}
+	return &state[K, S]{rows: table.NewState[K, S](key.Own, key.Hash), key: key, value: value}
 }
 
 // delta is what one batch changes of a state. Rows are those of the state that it was made over.
@@ -132,23 +132,24 @@ func (s *state[K, S]) each(t dataset.Task, d *delta[K, S], yield func(K, S) bool
 		s.value.Own(&own)
 		return yield(k, own)
 	}
-	for row := range s.rows.Rows() {
-		if row%checkEvery == 0 {
-			checkContext(t)
-		}
-		v := s.rows.Value(row)
-		switch {
-		case !s.rows.Live(row):
-			continue
-		case len(removed) > 0 && int(removed[0]) == row:
-			removed = removed[1:]
-			continue
-		case len(rows) > 0 && int(rows[0]) == row:
-			v = &d.vals[len(d.rows)-len(rows)]
-			rows = rows[1:]
-		}
-		if !hand(s.rows.Key(row), v) {
-			return
+	for first := 0; first < s.rows.Rows(); first += table.PieceRows {
+		checkContext(t)
+		vals, stamps := s.rows.Piece(first)
+		for i := range vals {
+			row, v := int32(first+i), &vals[i]
+			switch {
+			case stamps[i] == table.Gone:
+				continue
+			case len(removed) > 0 && removed[0] == row:
+				removed = removed[1:]
+				continue
+			case len(rows) > 0 && rows[0] == row:
+				v = &d.vals[len(d.rows)-len(rows)]
+				rows = rows[1:]
+			}
+			if !hand(s.rows.Key(int(row)), v) {
+				return
+			}
 		}
 	}
 	for i := range d.keys {

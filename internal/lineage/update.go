@@ -98,33 +98,32 @@ func (d *updated[K, V, S, Q]) advance(t dataset.Task, part int, base *state[K, S
 	groupOf, fresh := d.match(t, base, keys)
 	made := &delta[K, S]{}
 	next := new(S) // comparing takes an address: one for the whole loop
-	for row := range base.rows.Rows() {
-		if row%checkEvery == 0 {
-			checkContext(t)
-		}
-		if !base.rows.Live(row) {
-			continue
-		}
-		var vs []V
-		if len(groupOf) > 0 && groupOf[row] > 0 {
-			vs = values[groupOf[row]-1]
-		}
-		old := base.rows.Value(row)
-		*next = *old
-		if !d.state.Fixed {
-			d.state.Own(next)
-		}
-		keep := false
-		if d.updateKey != nil {
-			*next, keep = d.updateKey(base.rows.Key(row), vs, *next, true)
-		} else {
-			*next, keep = d.update(vs, *next, true)
-		}
-		if !keep {
-			made.removed = append(made.removed, int32(row))
-		} else if !d.state.Same(old, next) {
-			made.rows, made.vals = append(made.rows, int32(row)), append(made.vals, *next)
-			d.state.Own(&made.vals[len(made.vals)-1])
+	for first := 0; first < base.rows.Rows(); first += table.PieceRows {
+		checkContext(t)
+		vals, stamps := base.rows.Piece(first)
+		for i := range vals {
+			if stamps[i] == table.Gone {
+				continue
+			}
+			var vs []V
+			if len(groupOf) > 0 && groupOf[first+i] > 0 {
+				vs = values[groupOf[first+i]-1]
+			}
+			if *next = vals[i]; !d.state.Fixed {
+				d.state.Own(next)
+			}
+			keep := false
+			if d.updateKey != nil {
+				*next, keep = d.updateKey(base.rows.Key(first+i), vs, *next, true)
+			} else {
+				*next, keep = d.update(vs, *next, true)
+			}
+			if !keep {
+				made.removed = append(made.removed, int32(first+i))
+			} else if !d.state.Same(&vals[i], next) {
+				made.rows, made.vals = append(made.rows, int32(first+i)), append(made.vals, *next)
+				d.state.Own(&made.vals[len(made.vals)-1])
+			}
 		}
 	}
 	for _, g := range fresh {

@@ -3,11 +3,14 @@ package table
 import (
 	"iter"
 	"math"
-	"unsafe"
+	"runtime"
 )
 
-// never stamps a row whose key was removed.
-const never = math.MinInt64
+// Gone stamps a row whose key was removed.
+const Gone = math.MinInt64
+
+// PieceRows is how many rows a piece has, but for the last one.
+const PieceRows = columnRows
 
 // compactAt is how many rows a table has before it is worth compacting.
 const compactAt = 64
@@ -18,17 +21,16 @@ const compactAt = 64
 // Iteration is in order of insertion, where a key that was removed and put again counts from then on. Compacting keeps
 // the order and changes the numbers of rows: a number is good until the next Compact.
 //
-// Invariant: keys, vals, hashes and stamps are of one length; the index has the rows that are not stamped never.
+// Invariant: keys, vals and stamps are of one length, rows; the index has the rows that are not stamped Gone.
 type State[K comparable, V any] struct {
 	index  index
-	keys   []K
-	vals   []V
-	hashes []uint32 // low halves, for Remove and Compact
-	stamps []int64
+	keys   keyColumn[K]
+	vals   column[V]
+	stamps column[int64]
+	rows   int
 	live   int
 	gone   []removal[K]
-	own    func(*K)
-	arena  arena
+	hash   func(*K) uint64
 }
 
 // removal is a key that was removed at a time.
@@ -37,33 +39,35 @@ type removal[K comparable] struct {
 	at  int64
 }
 
-// NewState makes an empty table. own makes a key independent of other memory when it is put; strings go to an arena of
-// the table instead.
-func NewState[K comparable, V any](own func(*K)) *State[K, V] {
-	t := &State[K, V]{index: newIndex(0), own: own}
-	if inArena[K]() {
-		t.own = func(k *K) { t.arena.own((*string)(unsafe.Pointer(k))) } // K is string
-	}
-	return t
+// NewState makes an empty table. own makes a key independent of other memory when it is put, where it is no string; hash is
+// what Find and Put are given for a key.
+func NewState[K comparable, V any](own func(*K), hash func(*K) uint64) *State[K, V] {
+	return &State[K, V]{index: newIndex(0), keys: keyColumn[K]{own: own}, hash: hash}
 }
 
 // Len is the number of keys.
 func (t *State[K, V]) Len() int { return t.live }
 
 // Rows is the number of rows, those of removed keys included: rows are numbered from 0.
-func (t *State[K, V]) Rows() int { return len(t.keys) }
+func (t *State[K, V]) Rows() int { return t.rows }
 
 // Live says whether the row has a key that was not removed.
-func (t *State[K, V]) Live(row int) bool { return t.stamps[row] != never }
+func (t *State[K, V]) Live(row int) bool { return *t.stamps.at(row) != Gone }
 
 // Stamp is the time of the row's last change.
-func (t *State[K, V]) Stamp(row int) int64 { return t.stamps[row] }
+func (t *State[K, V]) Stamp(row int) int64 { return *t.stamps.at(row) }
 
 // Key gives the key of a row.
-func (t *State[K, V]) Key(row int) K { return t.keys[row] }
+func (t *State[K, V]) Key(row int) K { return t.keys.at(row) }
 
 // Value gives the value of a row; the table's own memory, not to be written to.
-func (t *State[K, V]) Value(row int) *V { return &t.vals[row] }
+func (t *State[K, V]) Value(row int) *V { return t.vals.at(row) }
+
+// Piece gives the values and stamps of the rows from first, a multiple of PieceRows, to the next such multiple or the last
+// row: for loops over all rows. They are the table's own memory, not to be written to.
+func (t *State[K, V]) Piece(first int) (vals []V, stamps []int64) {
+	return t.vals.pieces[first/PieceRows], t.stamps.pieces[first/PieceRows]
+}
 
 // Find gives the row of a key, -1 if it has none.
 func (t *State[K, V]) Find(hash uint64, key K) int {
@@ -71,10 +75,31 @@ func (t *State[K, V]) Find(hash uint64, key K) int {
 	return row
 }
 
-// FindAll is Find for many keys: rows gets the row of each, -1 for none.
+// FindAll is Find for many keys, a hundred or so: rows gets the row of each, -1 for none. Each step is done for all keys
+// before the next one, so that the memory that they need, anywhere in a large table, comes at the same time.
 func (t *State[K, V]) FindAll(hashes []uint64, keys []K, rows []int32) {
-	for i, h := range hashes {
-		rows[i] = int32(t.Find(h, keys[i]))
+	mask := t.index.mask()
+	for i, hash := range hashes {
+		h := uint32(hash)
+		rows[i] = -1
+		for at := h & mask; t.index.slots[at].row != 0; at = (at + 1) & mask {
+			if t.index.slots[at].hash == h {
+				rows[i] = int32(t.index.slots[at].row - 1)
+				break
+			}
+		}
+	}
+	var touch uint32
+	for _, row := range rows[:len(hashes)] {
+		if row >= 0 {
+			touch += t.keys.touch(int(row))
+		}
+	}
+	runtime.KeepAlive(touch)
+	for i, row := range rows[:len(hashes)] {
+		if row >= 0 && t.keys.at(int(row)) != keys[i] { // another key of the same hash
+			rows[i] = int32(t.Find(hashes[i], keys[i]))
+		}
 	}
 }
 
@@ -86,14 +111,14 @@ func (t *State[K, V]) search(h uint32, key K) (row int, free uint32) {
 		if s.row == 0 {
 			return -1, i
 		}
-		if s.hash == h && t.keys[s.row-1] == key {
+		if s.hash == h && t.keys.at(int(s.row-1)) == key {
 			return int(s.row - 1), i
 		}
 	}
 }
 
 // Set gives the row another value.
-func (t *State[K, V]) Set(row int, v V, at int64) { t.vals[row], t.stamps[row] = v, at }
+func (t *State[K, V]) Set(row int, v V, at int64) { *t.vals.at(row), *t.stamps.at(row) = v, at }
 
 // Put gives the key a value, in its row or in a new last one.
 func (t *State[K, V]) Put(hash uint64, key K, v V, at int64) {
@@ -103,22 +128,26 @@ func (t *State[K, V]) Put(hash uint64, key K, v V, at int64) {
 		t.Set(row, v, at)
 		return
 	}
-	if len(t.keys) >= maxRows {
+	if t.rows >= maxRows {
 		panic("table: more than 2^31 keys in one partition")
 	}
-	t.own(&key)
-	t.keys, t.vals = append(t.keys, key), append(t.vals, v)
-	t.hashes, t.stamps = append(t.hashes, h), append(t.stamps, at)
+	t.push(key, v, at)
 	t.live++
-	t.index.fill(free, h, len(t.keys)-1, t.live)
+	t.index.fill(free, h, t.rows-1, t.live)
+}
+
+func (t *State[K, V]) push(key K, v V, at int64) {
+	t.keys.push(t.rows, key)
+	t.vals.push(v)
+	t.stamps.push(at)
+	t.rows++
 }
 
 // Remove removes the row's key.
 func (t *State[K, V]) Remove(row int, at int64) {
-	t.index.drop(t.hashes[row], row)
-	t.gone = append(t.gone, removal[K]{t.keys[row], at})
-	t.keys[row], t.vals[row] = *new(K), *new(V)
-	t.stamps[row] = never
+	t.gone = append(t.gone, removal[K]{t.keys.at(row), at})
+	t.index.drop(uint32(t.hash(&t.gone[len(t.gone)-1].key)), row)
+	*t.vals.at(row), *t.stamps.at(row) = *new(V), Gone
 	t.live--
 }
 
@@ -147,24 +176,23 @@ func (t *State[K, V]) Forget(upTo int64) {
 // Compact drops the rows of removed keys if they are more than half of all. It reports whether it did: rows have other
 // numbers then.
 func (t *State[K, V]) Compact() bool {
-	if len(t.keys) < compactAt || t.live*2 >= len(t.keys) {
+	if t.rows < compactAt || t.live*2 >= t.rows {
 		return false
 	}
 	old := *t
-	t.index, t.arena = newIndex(t.live), arena{}
-	t.keys, t.vals = make([]K, 0, t.live), make([]V, 0, t.live)
-	t.hashes, t.stamps = make([]uint32, 0, t.live), make([]int64, 0, t.live)
-	for row, at := range old.stamps {
-		if at == never {
-			continue
+	t.keys, t.vals, t.stamps, t.rows = keyColumn[K]{own: old.keys.own}, column[V]{}, column[int64]{}, 0
+	moved := make([]uint32, old.rows) // by old row: one more than the new one
+	for row := range old.rows {
+		if at := *old.stamps.at(row); at != Gone {
+			t.push(old.keys.at(row), *old.vals.at(row), at)
+			moved[row] = uint32(t.rows)
 		}
-		key := old.keys[row]
-		if inArena[K]() {
-			t.own(&key) // so that the old arena goes, with the strings of removed keys in it
+	}
+	t.index = newIndex(t.live)
+	for _, s := range old.index.slots {
+		if s.row != 0 {
+			t.index.add(slot{hash: s.hash, row: moved[s.row-1]})
 		}
-		t.keys, t.vals = append(t.keys, key), append(t.vals, old.vals[row])
-		t.hashes, t.stamps = append(t.hashes, old.hashes[row]), append(t.stamps, at)
-		t.index.add(slot{hash: old.hashes[row], row: uint32(len(t.keys))})
 	}
 	return true
 }

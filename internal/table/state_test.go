@@ -64,7 +64,7 @@ func TestStateHoldsWhatAListHolds(t *testing.T) {
 			}
 			return h & mask
 		}
-		tab, want := table.NewState[string, int](nil), &oracle{}
+		tab, want := table.NewState[string, int](nil, func(k *string) uint64 { return hash(*k) }), &oracle{}
 		for at := int64(1); at <= 12; at++ {
 			if rapid.IntRange(0, 3).Draw(rt, "forget") == 0 {
 				tab.Forget(at - 2)
@@ -114,7 +114,7 @@ func TestStateHoldsWhatAListHolds(t *testing.T) {
 func TestStateOwnsItsKeys(t *testing.T) {
 	type key struct{ A string }
 	owned := 0
-	tab := table.NewState[key, int](func(*key) { owned++ })
+	tab := table.NewState[key, int](func(*key) { owned++ }, nil)
 	for i := range 3 {
 		tab.Put(7, key{"a"}, i, 1)
 		tab.Put(7, key{"b"}, i, 1)
@@ -123,7 +123,7 @@ func TestStateOwnsItsKeys(t *testing.T) {
 		t.Errorf("%d keys owned, expected 2", owned)
 	}
 	text := []byte("text")
-	strings := table.NewState[string, int](nil)
+	strings := table.NewState[string, int](nil, nil)
 	strings.Put(1, string(text), 1, 1)
 	clear(text)
 	if strings.Key(0) != "text" {

@@ -25,16 +25,10 @@ type Table[K comparable, V any] struct {
 // the table instead. With a nil own, keys are kept as they come.
 func New[K comparable, V any](own func(*K)) *Table[K, V] {
 	t := &Table[K, V]{index: newIndex(0), own: own}
-	if own != nil && inArena[K]() {
+	if own != nil && isString[K]() {
 		t.own = func(k *K) { t.arena.own((*string)(unsafe.Pointer(k))) } // K is string
 	}
 	return t
-}
-
-// inArena says whether keys go to an arena: strings do.
-func inArena[K any]() bool {
-	_, ok := any((*K)(nil)).(*string)
-	return ok
 }
 
 // Len is the number of rows.
@@ -60,10 +54,10 @@ func (t *Table[K, V]) put(i, h uint32, key K) *V {
 	if len(t.keys) >= maxRows {
 		panic("table: more than 2^31 keys in one partition")
 	}
-	if t.own != nil {
-		t.own(&key)
-	}
 	t.keys = append(t.keys, key)
+	if t.own != nil {
+		t.own(&t.keys[len(t.keys)-1])
+	}
 	t.vals = append(t.vals, *new(V))
 	t.fill(i, h, len(t.keys)-1, len(t.keys))
 	return &t.vals[len(t.vals)-1]
