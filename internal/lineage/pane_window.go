@@ -144,7 +144,7 @@ type windowing[K comparable, C any] struct {
 
 func (w *windowing[K, C]) empty() *keyedPanes[K, C] {
 	return &keyedPanes[K, C]{
-		PaneTimes: w.PaneTimes, inverse: w.inverse.f != nil, key: w.key, val: w.reduce.codec, rows: table.NewState[K, int32](w.key.Own),
+		PaneTimes: w.PaneTimes, inverse: w.inverse.f != nil, key: w.key, val: w.reduce.codec, rows: table.NewState[K, int32](w.key.Own, w.key.Hash),
 	}
 }
 
