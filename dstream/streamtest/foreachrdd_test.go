@@ -96,8 +96,11 @@ func TestStateGoesOnWhateverActionsRead(t *testing.T) {
 		reads := rapid.SliceOfN(rapid.IntRange(0, 3), len(input), len(input)).Draw(rt, "reads")
 		var opts []streamtest.Option
 		for i := range input {
-			if rapid.IntRange(0, 3).Draw(rt, "restart") == 0 {
+			switch rapid.IntRange(0, 5).Draw(rt, "lost") {
+			case 0:
 				opts = append(opts, streamtest.RestartAfter(i+1))
+			case 1:
+				opts = append(opts, streamtest.LoseExecutorAfter(i+1))
 			}
 		}
 		totals := func(s stream[string]) stream[stringInts] {
@@ -161,6 +164,47 @@ func TestUnreadStateIsAdvancedOnceForEachBatch(t *testing.T) {
 	}))
 	if n := len(seen.lines); n != 2+2+2+3 {
 		t.Errorf("%d updates, expected 9: %v", n, seen.lines)
+	}
+}
+
+// State whose only reader is a window that slides by four batches goes on with every batch (rule 7).
+func TestStateUnderAWindowOfALongerSlideIsAdvancedWithEveryBatch(t *testing.T) {
+	input := [][]string{{"a", "b"}, {"b"}, {}, {"c"}, {"a"}, {}, {}, {}, {}}
+	for name, opts := range map[string][]streamtest.Option{
+		"nothing lost":     nil,
+		"restarts":         {streamtest.RestartAfter(2), streamtest.RestartAfter(6)},
+		"executors lost":   {streamtest.LoseExecutorAfter(1), streamtest.LoseExecutorAfter(7)},
+		"lost in a window": {streamtest.LoseExecutorAfter(5), streamtest.RestartAfter(7)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var updates, before, windows log
+			streamtest.Run(t, input, func(s stream[string]) stream[string] {
+				totals := dstream.UpdateStateByKey(dstream.Map(s, pairOne), func(values []int, state dstream.Opt[int]) dstream.Opt[int] {
+					updates.add("")
+					return runningSum(values, state)
+				}, dstream.Partitions(1))
+				dstream.ForeachRDD(s, func(context.Context, rdd.RDD[string], time.Time) error {
+					before.add("%d", len(updates.lines))
+					return nil
+				})
+				return acts(func(stream[string]) stream[stringInts] { return totals.Window(4*time.Second, 4*time.Second) },
+					func(ctx context.Context, r rdd.RDD[stringInts], at time.Time) error {
+						all, err := r.Collect(ctx)
+						windows.add("%d %v", at.UnixMilli(), all)
+						return err
+					})(s)
+			}, opts...)
+			want := []string{
+				"4000 [(a,1) (b,1) (a,1) (b,2) (a,1) (b,2) (a,1) (b,2) (c,1)]",
+				"8000 [(a,2) (b,2) (c,1) (a,2) (b,2) (c,1) (a,2) (b,2) (c,1) (a,2) (b,2) (c,1)]",
+			}
+			if !slices.Equal(windows.lines, want) {
+				t.Errorf("windows are %q", windows.lines)
+			}
+			if want := []string{"0", "2", "4", "6", "9", "12", "15", "18", "21"}; len(opts) == 0 && !slices.Equal(before.lines, want) {
+				t.Errorf("updates before each batch: %v, expected %v", before.lines, want)
+			}
+		})
 	}
 }
 

@@ -56,6 +56,47 @@ func TestRowsAreReadBackUpToTheirLimit(t *testing.T) {
 	})
 }
 
+// BenchmarkCollect measures what collecting costs beside computing: reading a block, with and without making rows of it,
+// and reading those.
+func BenchmarkCollect(b *testing.B) {
+	lines, _ := block(b, 1000)
+	var e lineagetest.Engine
+	s := scope()
+	n := given(b, &e, s, lines)
+	c := codecOf[string](b)
+	perLine := func(b *testing.B) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(lines)), "ns/line")
+	}
+	var rows []byte
+	if err := e.Try(n, func(task dataset.Task) {
+		b.Run("compute", func(b *testing.B) {
+			for b.Loop() {
+				n.Count(task, 0)
+			}
+			perLine(b)
+		})
+		b.Run("rows", func(b *testing.B) {
+			for b.Loop() {
+				rows = rows[:0]
+				n.Rows(task, 0, -1, c, func(piece []byte) { rows = append(rows, piece...) })
+			}
+			perLine(b)
+		})
+	}); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("read", func(b *testing.B) {
+		var got []string
+		for b.Loop() {
+			var err error
+			if got, err = lineage.ReadRows(got[:0], rows, int64(len(lines)), c); err != nil {
+				b.Fatal(err)
+			}
+		}
+		perLine(b)
+	})
+}
+
 func TestDamagedRowsAreErrors(t *testing.T) {
 	c, err := codec.For[string]()
 	if err != nil {
