@@ -96,8 +96,8 @@ func TestEstimateIsAFiniteRateWhateverComes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range rapid.IntRange(1, 20).Draw(t, "calls") {
-			any := rapid.Int64Range(-10, 1<<50)
-			rate, ok := e.Compute(any.Draw(t, "time"), any.Draw(t, "records"), any.Draw(t, "processing"), any.Draw(t, "scheduling"))
+			number := rapid.Int64Range(-10, 1<<50)
+			rate, ok := e.Compute(number.Draw(t, "time"), number.Draw(t, "records"), number.Draw(t, "processing"), number.Draw(t, "scheduling"))
 			if ok && !(rate >= 100 && rate < math.Inf(1)) {
 				t.Fatalf("estimate %v", rate)
 			}
