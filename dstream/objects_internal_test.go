@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"hash/crc32"
+	"io"
 	"testing"
 
 	"github.com/raftstream/raftstream/internal/codec"
@@ -77,5 +78,31 @@ func TestSaveAsFileNames(t *testing.T) {
 		if got := (savedFiles[int]{prefix: c.prefix, suffix: c.suffix}).directory(c.at); got != c.want {
 			t.Errorf("prefix %q, suffix %q at %d: %q, want %q", c.prefix, c.suffix, c.at, got, c.want)
 		}
+	}
+}
+
+// BenchmarkObjectFile writes a record to a part and reads it back, without the disk.
+func BenchmarkObjectFile(b *testing.B) {
+	rows, err := codec.For[KV[string, int64]]()
+	if err != nil {
+		b.Fatal(err)
+	}
+	v := KV[string, int64]{Key: "some key", Value: 1234}
+	var file bytes.Buffer
+	w := bufio.NewWriterSize(&file, fileBufferSize)
+	o := &objectWriter[KV[string, int64]]{w: w, codec: rows, group: make([]byte, groupHeaderSize, groupHeaderSize+groupBytes)}
+	b.ReportAllocs()
+	for range b.N {
+		if err := o.write(&v); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := errors.Join(o.end(), w.Flush()); err != nil {
+		b.Fatal(err)
+	}
+	r := &objectReader[KV[string, int64]]{codec: rows, left: int64(file.Len()), sum: crc32.New(castagnoli)}
+	r.r = bufio.NewReaderSize(io.TeeReader(&file, r.sum), fileBufferSize)
+	if err := r.read(func(KV[string, int64]) bool { return true }); err != nil {
+		b.Fatal(err)
 	}
 }

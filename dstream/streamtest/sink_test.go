@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/raftstream/raftstream/connector"
@@ -81,23 +82,28 @@ func (s deposits) Commit(_ context.Context, b connector.Batch, receipts [][]byte
 // Every record counts once in a transactional sink, however often writing and committing fail, before and after the fact.
 func TestATransactionalSinkCountsEveryRecordOnce(t *testing.T) {
 	input := [][]string{{"a", "b", "a"}, {}, {"c", "a"}, {"b"}}
-	faults := 0
-	for seed := range uint64(10) {
-		b := &bank{
-			rng: rand.New(rand.NewPCG(seed, 1)), tries: map[any]int{}, staged: map[string]map[string]int{},
-			committed: map[connector.Batch]bool{}, balance: map[string]int{},
+	var faults atomic.Int64
+	t.Run("seeds", func(t *testing.T) {
+		for seed := range uint64(10) {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel() // retries wait
+				b := &bank{
+					rng: rand.New(rand.NewPCG(seed, 1)), tries: map[any]int{}, staged: map[string]map[string]int{},
+					committed: map[connector.Batch]bool{}, balance: map[string]int{},
+				}
+				streamtest.Run(t, input, func(s stream[string]) stream[string] {
+					dstream.To(s, deposits{b})
+					return s
+				}, streamtest.RestartAfter(2), streamtest.LoseExecutorAfter(1))
+				want := map[string]int{"a": 3, "b": 2, "c": 1}
+				if !reflect.DeepEqual(b.balance, want) || len(b.committed) != len(input) {
+					t.Errorf("balance %v after %d batches, want %v after %d", b.balance, len(b.committed), want, len(input))
+				}
+				faults.Add(int64(b.faults))
+			})
 		}
-		streamtest.Run(t, input, func(s stream[string]) stream[string] {
-			dstream.To(s, deposits{b})
-			return s
-		}, streamtest.RestartAfter(2))
-		want := map[string]int{"a": 3, "b": 2, "c": 1}
-		if !reflect.DeepEqual(b.balance, want) || len(b.committed) != len(input) {
-			t.Errorf("seed %d: balance %v after %d batches, want %v after %d", seed, b.balance, len(b.committed), want, len(input))
-		}
-		faults += b.faults
-	}
-	if faults == 0 {
+	})
+	if faults.Load() == 0 {
 		t.Error("nothing failed")
 	}
 }

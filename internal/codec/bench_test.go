@@ -3,6 +3,7 @@ package codec_test
 import (
 	"testing"
 
+	"github.com/raftstream/raftstream/dstream/rdd"
 	"github.com/raftstream/raftstream/internal/codec"
 )
 
@@ -32,7 +33,7 @@ func bench[T any](b *testing.B, v T) {
 	}
 }
 
-func BenchmarkKV(b *testing.B) { bench(b, pair{"some key", 1234}) }
+func BenchmarkKV(b *testing.B) { bench(b, rdd.Pair("some key", int64(1234))) }
 
 func BenchmarkStruct(b *testing.B) { bench(b, five{"some name", 123456, 1.5, true, -7}) }
 
