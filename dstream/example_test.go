@@ -79,6 +79,74 @@ func ExampleUpdateStateByKey() {
 	// [(to,2) (be,3) (or,2)]
 }
 
+// The function is told the time of the batch and the key, too; here it notes when a word was new.
+func ExampleUpdateStateByKeyTimed() {
+	firsts := func(words *dstream.DStream[string]) *dstream.DStream[dstream.KV[string, string]] {
+		pairs := dstream.Map(words, func(w string) dstream.KV[string, int64] { return dstream.Pair(w, int64(1)) })
+		return dstream.UpdateStateByKeyTimed(pairs, func(t time.Time, word string, _ []int64, first dstream.Opt[string]) dstream.Opt[string] {
+			if first.OK {
+				return first
+			}
+			return dstream.Some(fmt.Sprintf("%s since %ds", word, t.Unix()))
+		})
+	}
+	batches := [][]string{{"to", "be"}, {"or"}, {"to"}}
+	for _, states := range streamtest.Run(console{}, batches, firsts, streamtest.Partitions(1)) {
+		fmt.Println(states)
+	}
+	// Output:
+	// [(to,to since 1s) (be,be since 1s)]
+	// [(to,to since 1s) (be,be since 1s) (or,or since 2s)]
+	// [(to,to since 1s) (be,be since 1s) (or,or since 2s)]
+}
+
+// visits counts the clicks of each user's visit, which ends when there was none for three seconds.
+func visits(clicks *dstream.DStream[string]) *dstream.StateStream[string, int64, string] {
+	pairs := dstream.Map(clicks, func(user string) dstream.KV[string, int64] { return dstream.Pair(user, int64(1)) })
+	return dstream.MapWithState(pairs, func(_ time.Time, user string, click dstream.Opt[int64], st *dstream.State[int64]) dstream.Opt[string] {
+		n, _ := st.Get()
+		if st.TimingOut() {
+			return dstream.Some(fmt.Sprintf("%s left after %d clicks", user, n))
+		}
+		st.Update(n + click.Value)
+		if n > 0 {
+			return dstream.None[string]()
+		}
+		return dstream.Some(user + " came")
+	}, dstream.Timeout(3*time.Second))
+}
+
+func ExampleMapWithState() {
+	batches := [][]string{{"ann", "bob"}, {"ann", "ann"}, {}, {}, {"bob"}, {}}
+	op := func(clicks *dstream.DStream[string]) *dstream.DStream[string] { return visits(clicks).DStream }
+	for i, lines := range streamtest.Run(console{}, batches, op, streamtest.Partitions(1), streamtest.RestartAfter(2)) {
+		fmt.Println(i+1, lines)
+	}
+	// Output:
+	// 1 [ann came bob came]
+	// 2 []
+	// 3 []
+	// 4 []
+	// 5 []
+	// 6 [ann left after 3 clicks]
+}
+
+func ExampleStateStream_StateSnapshots() {
+	batches := [][]string{{"ann", "bob"}, {"ann", "ann"}, {}, {}, {"cy"}}
+	op := func(clicks *dstream.DStream[string]) *dstream.DStream[dstream.KV[string, int64]] {
+		return visits(clicks).StateSnapshots()
+	}
+	for _, open := range streamtest.Run(console{}, batches, op, streamtest.Partitions(1)) {
+		fmt.Println(open)
+	}
+	// Output:
+	// [(ann,1) (bob,1)]
+	// [(ann,3) (bob,1)]
+	// [(ann,3) (bob,1)]
+	// [(ann,3) (bob,1)]
+	// [(ann,3) (cy,1)]
+}
+
 func ExampleReduceByKey() {
 	batches := [][]string{{"to be or", "not to be"}, {}, {"be"}}
 	for _, counts := range streamtest.Run(console{}, batches, countWords, streamtest.Partitions(1)) {
