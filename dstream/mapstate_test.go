@@ -31,7 +31,7 @@ func TestPlanNamesTheStreamsOfMapWithState(t *testing.T) {
 		m.Name("keys").Print()
 		m.StateSnapshots().Print()
 		m.Checkpoint(3 * time.Second)
-		if m.StateSnapshots() != m.StateSnapshots() {
+		if again := m.StateSnapshots(); again != m.StateSnapshots() {
 			t.Error("two streams of snapshots")
 		}
 	}).Plan()
