@@ -52,14 +52,6 @@ func source(c *dstream.Context, name string) (*dstream.DStream[string], error) {
 	return nil, fmt.Errorf("parameter source: %q, expected ingest, socket:HOST:PORT, files:DIR or rate:N", name)
 }
 
-// unavailable refuses a parameter that this version does not know what to do with.
-func unavailable(window string) error {
-	if window != "" {
-		return fmt.Errorf("parameter window: %q: windows are not available in this version", window)
-	}
-	return nil
-}
-
 // write is the applications' output: text files where a prefix is given, else the first elements of every batch.
 func write[T any](s *dstream.DStream[T], prefix string) {
 	if prefix == "" {

@@ -22,22 +22,23 @@ type topKParams struct {
 	Out     string `json:"out,omitempty"`     // prefix of text files on a path that all nodes share; else print
 }
 
-// topK finds the most frequent words of a batch, in order.
+// topK finds the most frequent words of a batch, or of a window, in order.
 func topK(c *dstream.Context, p topKParams) error {
-	if err := unavailable(p.Window); err != nil {
-		return err
-	}
 	if p.K == 0 {
 		p.K = defaultK
 	}
 	if p.K < 1 || p.K > maxK {
 		return fmt.Errorf("parameter k: %d, expected 1 to %d", p.K, maxK)
 	}
+	kind, err := kindOf(p.Window, p.Running)
+	if err != nil {
+		return err
+	}
 	lines, err := source(c, p.Source)
 	if err != nil {
 		return err
 	}
-	write(largest(counts(lines, p.Running), p.K), p.Out)
+	write(largest(counts(lines, kind), p.K), p.Out)
 	return nil
 }
 

@@ -19,9 +19,10 @@ type wordCountParams struct {
 // count is a word and how often it occurs.
 type count = dstream.KV[string, int64]
 
-// wordCount counts how often each word occurs in a batch, or since the start.
+// wordCount counts how often each word occurs in a batch, within a window, or since the start.
 func wordCount(c *dstream.Context, p wordCountParams) error {
-	if err := unavailable(p.Window); err != nil {
+	kind, err := kindOf(p.Window, p.Running)
+	if err != nil {
 		return err
 	}
 	lines, err := source(c, p.Source)
@@ -31,19 +32,24 @@ func wordCount(c *dstream.Context, p wordCountParams) error {
 	if p.Checkpoint != 0 {
 		c.Checkpoint(p.Checkpoint)
 	}
-	write(counts(lines, p.Running), p.Out)
+	write(counts(lines, kind), p.Out)
 	return nil
 }
 
-// counts are the counts of the words of each batch, or of all batches up to it.
-func counts(lines *dstream.DStream[string], running bool) *dstream.DStream[count] {
+// counts are the counts of the words of each batch, of a window, or of all batches up to it.
+func counts(lines *dstream.DStream[string], k kind) *dstream.DStream[count] {
 	words := dstream.FlatMap(lines, strings.FieldsSeq)
 	pairs := dstream.Map(words, func(w string) count { return dstream.Pair(w, int64(1)) })
 	perBatch := dstream.ReduceByKey(pairs, dstream.Sum)
-	if !running {
-		return perBatch
+	switch {
+	case k.running:
+		return dstream.UpdateStateByKey(perBatch, total)
+	case k.window > 0:
+		minus := func(a, b int64) int64 { return a - b }
+		some := func(_ string, n int64) bool { return n > 0 }
+		return dstream.ReduceByKeyAndWindowInverse(perBatch, dstream.Sum, minus, k.window, k.slide, dstream.Keep(some))
 	}
-	return dstream.UpdateStateByKey(perBatch, total)
+	return perBatch
 }
 
 // total adds what a batch has of a word to what there was.
