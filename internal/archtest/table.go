@@ -82,6 +82,7 @@ var Table = []Rule{
 	{"client", []string{"api/..."}, "the client is used outside and drags nothing in"},
 
 	{"apps", []string{"dstream", "connector/..."}, "stock applications are written as a user would write them"},
+	{"examples/...", []string{"dstream/...", "connector/...", "cli"}, "examples are written as a user would write them"},
 	{"cmd/node", []string{"apps", "cli"}, "main registers applications and calls cli.Main"},
 	{"cli", []string{
 		"client", "connector", "dstream", "executor/...", "fsm", "internal/...", "jobgen", "wal", "tracker", "blocktracker", "statetracker", "api/...",
@@ -89,6 +90,8 @@ var Table = []Rule{
 
 	{"internal/archtest", nil, "checks read source text and import nothing of it"},
 	{"chaos/...", []string{"client", "chaos/..."}, "fault injectors know no engine internals"},
+	{"test/cluster/model", []string{"dstream", "connector/..."}, "the application of a test is written as a user would write it"},
+	{"test/cluster/model/node", []string{"test/cluster/model", "dstream", "cli"}, "main registers the application and calls cli.Main"},
 	{"test/...", []string{"client", "chaos/...", "test/..."}, "black-box tests talk through client"},
 	{"bench/...", []string{"..."}, "benchmarks measure anything"},
 }
