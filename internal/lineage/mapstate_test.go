@@ -15,6 +15,7 @@ import (
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/lineage"
 	"github.com/raftstream/raftstream/internal/lineage/lineagetest"
+	"github.com/raftstream/raftstream/internal/table"
 )
 
 // mapping is the function of a mapped state, as tests write it; value is nil where there is none.
@@ -353,6 +354,21 @@ func TestMappedKeysThatAreNotEqualToThemselvesAreRefused(t *testing.T) {
 	}
 	if failed == nil || !strings.Contains(failed.Error(), "the key NaN is not equal to itself") {
 		t.Errorf("error %v", failed)
+	}
+}
+
+func TestKeysThatAreTooLongForStateAreRefused(t *testing.T) {
+	in := [][]pair[string, int64]{{{strings.Repeat("k", table.MaxKey+1), 1}}}
+	u := updating[string](t, 1, count)
+	m := mapped(t, 1, 0, func(_ id.Time, _ string, _ *int64, _ *lineage.Cell[int]) (int, bool) { return 0, false })
+	n, of := u.next(t, in), m.next(t, in)
+	for name, err := range map[string]error{
+		"update": u.e.Try(n, func(task dataset.Task) { drain(n, task, 0) }),
+		"map":    m.e.Try(of, func(task dataset.Task) { drain(of, task, 0) }),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "a key has 16777216 bytes, at most 16777215 can have a state") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -77,6 +77,17 @@ func (s *state[K, S]) Install(d dataset.Delta, at id.Time) {
 // Forget implements dataset.State.
 func (s *state[K, S]) Forget(upTo id.Time) { s.rows.Forget(int64(upTo)) }
 
+// checkKey refuses a key that can have no state. It is for keys that have none yet.
+func checkKey[K comparable](key K) error {
+	if again := key; again != key {
+		return fmt.Errorf("the key %v is not equal to itself: it can have no state", key)
+	}
+	if n := table.KeyBytes(key); n > table.MaxKey {
+		return fmt.Errorf("a key has %d bytes, at most %d can have a state", n, table.MaxKey)
+	}
+	return nil
+}
+
 // begin puts what the user begins with: the pairs of a partition of parts, which count as changed at a time. The last
 // one counts where a key comes twice.
 func (s *state[K, S]) begin(initial func() iter.Seq2[K, S], part, parts int, at id.Time) {
@@ -92,8 +103,8 @@ func (s *state[K, S]) begin(initial func() iter.Seq2[K, S], part, parts int, at 
 		if *key, *val = k, v; s.key.Normal != nil {
 			s.key.Normal(key)
 		}
-		if again := *key; again != *key {
-			panic(fmt.Sprintf("the initial key %v is not equal to itself: it can have no state", k))
+		if err := checkKey(*key); err != nil {
+			panic(fmt.Errorf("initial state: %w", err))
 		}
 		if hash := s.key.Hash(key); codec.Reducer(hash, parts) == part {
 			if !s.value.Plain {

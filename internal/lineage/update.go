@@ -1,7 +1,6 @@
 package lineage
 
 import (
-	"fmt"
 	"iter"
 
 	"github.com/raftstream/raftstream/internal/codec"
@@ -149,14 +148,14 @@ func (d *updated[K, V, S, Q]) match(t dataset.Task, base *state[K, S], keys []K)
 		groupOf = make([]uint32, base.rows.Rows())
 	}
 	for g := range keys {
-		if again := keys[g]; again != keys[g] {
-			t.Fail(fmt.Errorf("the key %v is not equal to itself: it can have no state", again))
-		}
 		if row := base.rows.Find(d.key.Hash(&keys[g]), keys[g]); row >= 0 {
 			groupOf[row] = uint32(g) + 1
-		} else {
-			fresh = append(fresh, g)
+			continue
 		}
+		if err := checkKey(keys[g]); err != nil {
+			t.Fail(err)
+		}
+		fresh = append(fresh, g)
 	}
 	return groupOf, fresh
 }

@@ -49,6 +49,14 @@ func isString[K any]() bool {
 	return ok
 }
 
+// KeyBytes is the length of a key that is a string, else 0.
+func KeyBytes[K comparable](key K) int {
+	if !isString[K]() {
+		return 0
+	}
+	return len(*(*string)(unsafe.Pointer(&key))) // K is string
+}
+
 func (c *keyColumn[K]) at(row int) K {
 	if isString[K]() {
 		s := c.text(row)

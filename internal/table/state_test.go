@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -123,10 +124,60 @@ func TestStateOwnsItsKeys(t *testing.T) {
 		t.Errorf("%d keys owned, expected 2", owned)
 	}
 	text := []byte("text")
-	strings := table.NewState[string, int](nil, nil)
-	strings.Put(1, string(text), 1, 1)
+	texts := table.NewState[string, int](nil, nil)
+	texts.Put(1, string(text), 1, 1)
 	clear(text)
-	if strings.Key(0) != "text" {
+	if texts.Key(0) != "text" {
 		t.Error("the key changed")
 	}
+}
+
+// Rows are kept in pieces: nothing is different where one ends, for keys that are strings and for others.
+func TestStateOfManyPieces(t *testing.T) {
+	number := func(k *int) uint64 { return uint64(*k%5000) * 0x9e3779b97f4a7c15 } // two keys for most hashes
+	ints := table.NewState[int, int](func(*int) {}, number)
+	texts := table.NewState[string, int](nil, func(k *string) uint64 { n := len(*k); return number(&n) })
+	text := func(i int) string { return strings.Repeat("k", i) }
+	many := 2*table.PieceRows + 10
+	var hashes []uint64
+	var numbers []int
+	var keys []string
+	for i := range many + 100 {
+		hashes, numbers, keys = append(hashes, number(&i)), append(numbers, i), append(keys, text(i))
+		if i < many {
+			ints.Put(hashes[i], i, -i, int64(i))
+			texts.Put(hashes[i], keys[i], -i, int64(i))
+		}
+	}
+	check := func(kept func(i int) bool) {
+		t.Helper()
+		rows, others := make([]int32, len(keys)), make([]int32, len(keys))
+		ints.FindAll(hashes, numbers, rows)
+		texts.FindAll(hashes, keys, others)
+		for i, row := range rows {
+			if row != others[i] || int(row) != ints.Find(hashes[i], i) || (row >= 0) != (i < many && kept(i)) {
+				t.Fatalf("key %d is in rows %d and %d, and %d by itself", i, row, others[i], ints.Find(hashes[i], i))
+			}
+			if row < 0 {
+				continue
+			}
+			vals, stamps := texts.Piece(int(row) / table.PieceRows * table.PieceRows)
+			in := int(row) % table.PieceRows
+			if ints.Key(int(row)) != i || texts.Key(int(row)) != keys[i] || *ints.Value(int(row)) != -i || vals[in] != -i || stamps[in] != int64(i) {
+				t.Fatalf("row %d is not that of key %d", row, i)
+			}
+		}
+	}
+	check(func(int) bool { return true })
+	for i := range many {
+		if i%3 != 0 {
+			ints.Remove(ints.Find(hashes[i], i), 1)
+			texts.Remove(texts.Find(hashes[i], keys[i]), 1)
+		}
+	}
+	check(func(i int) bool { return i%3 == 0 })
+	if !ints.Compact() || !texts.Compact() || ints.Rows() != (many+2)/3 {
+		t.Errorf("%d rows after compacting", ints.Rows())
+	}
+	check(func(i int) bool { return i%3 == 0 })
 }
