@@ -118,12 +118,15 @@ func TestChainsOfWindowsHoldWhatTheirDurationsSay(t *testing.T) {
 		}
 		straight := streamtest.Run(t, input, m.build, opts...)
 		for n := range len(input) + 3 {
-			if rapid.IntRange(0, 2).Draw(rt, "restart") == 0 {
+			switch rapid.IntRange(0, 3).Draw(rt, "loss") {
+			case 0:
 				opts = append(opts, streamtest.RestartAfter(n+1))
+			case 1:
+				opts = append(opts, streamtest.LoseExecutorAfter(n+1))
 			}
 		}
 		if again := streamtest.Run(t, input, m.build, opts...); !reflect.DeepEqual(again, straight) {
-			rt.Fatalf("after restarts %v, straight %v", again, straight)
+			rt.Fatalf("after losses %v, straight %v", again, straight)
 		}
 		batch := 0
 		for _, got := range straight {
