@@ -1,7 +1,6 @@
 package dstream
 
 import (
-	"errors"
 	"time"
 
 	"github.com/raftstream/raftstream/dstream/rdd"
@@ -25,17 +24,7 @@ func Slice[T, U any](s *DStream[T], back time.Duration, f func(past rdd.Past[T],
 	}
 	apply := func(sc *lineage.Scope, get func(id.Time) (*lineage.Node[T], error)) (*lineage.Node[U], error) {
 		past := rdd.PastOf(sc, rdd.Times{Zero: c.spec.ZeroTime, Slide: id.Time(s.slideMS), Back: id.Time(backMS)}, get)
-		r := f(past, sc.Time.Time())
-		if err := sc.Err(); err != nil {
-			return nil, err
-		}
-		switch {
-		case r.Node() == nil:
-			return nil, errors.New("slice: the function gave no dataset, expected one made of those that it gets")
-		case !r.In(sc):
-			return nil, errors.New("slice: the function gave a dataset of another batch or stream, expected one made of those that it gets")
-		}
-		return r.Node(), nil
+		return made(c, op, sc, f(past, sc.Time.Time()))
 	}
 	if span := backMS - s.slideMS; c.replays(s.id, span) {
 		u := add(c, op, s.slideMS, []id.Stream{s.id}, 0, func(p *pass, sc *lineage.Scope) (*lineage.Node[U], error) {

@@ -147,6 +147,9 @@ func (r RDD[T]) Filter(f func(T) bool) RDD[T] { return then(r, lineage.Filter(r.
 func (r RDD[T]) Union(others ...RDD[T]) RDD[T] {
 	nodes := []*lineage.Node[T]{r.node}
 	for _, o := range others {
+		if !together("union", r, o) {
+			return then(r, lineage.Empty[T](r.scope))
+		}
 		nodes = append(nodes, o.node)
 	}
 	return then(r, lineage.Union(r.scope, nodes))

@@ -98,8 +98,8 @@ func TestASliceThatCannotBeFailsItsBatch(t *testing.T) {
 		"to 1970-01-01 00:00:03 +0000 UTC: expected times from": func(past rdd.Past[int], at time.Time) rdd.RDD[int] {
 			return past.Union(at, ms(3000))
 		},
-		"slice: the function gave no dataset": func(rdd.Past[int], time.Time) rdd.RDD[int] { return rdd.RDD[int]{} },
-		"slice: the function gave a dataset of another batch": func(past rdd.Past[int], at time.Time) rdd.RDD[int] {
+		"the function gave no dataset": func(rdd.Past[int], time.Time) rdd.RDD[int] { return rdd.RDD[int]{} },
+		"the function gave a dataset of another batch": func(past rdd.Past[int], at time.Time) rdd.RDD[int] {
 			now := past.Union(at, at)
 			if strange.CompareAndSwap(nil, &now); at.Equal(ms(1000)) {
 				return now

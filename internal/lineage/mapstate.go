@@ -49,10 +49,10 @@ type mappedDelta[K comparable, S, U any] struct {
 // each partition, which Emitted and Snapshots read.
 func MapState[P any, K comparable, V, S, U any](s *Scope, n *Node[P], m Mapped[P, K, V, S, U], base id.Time, parts int) *Node[Step[K, S, U]] {
 	d := &mapped[P, K, V, S, U]{Node: newNode[Step[K, S, U]](s, parts, nil, nil), base: base, m: m}
-	d.visit = func(dataset.Task, int, func([]K, []V)) {}
+	d.visit = func(dataset.Task, int, func([]K, []V) bool) {}
 	d.Node.stateful = true
 	if n != nil {
-		deps, visit := partitioned(d.Node.id, n, m.Split, m.Key, m.Value, m.By, parts)
+		deps, visit := partitioned(dataset.ShuffleID{Of: d.Node.id}, n, m.Split, m.Key, m.Value, m.By, parts)
 		d.Node.on(deps)
 		d.visit = visit
 	}
@@ -172,7 +172,7 @@ func (d *mapped[P, K, V, S, U]) advance(t dataset.Task, part int, base *state[K,
 	keys := table.New[K, touched[S]](nil)
 	var hashes [pairsAtOnce]uint64
 	var rows [pairsAtOnce]int32
-	d.visit(t, part, func(ks []K, vs []V) {
+	d.visit(t, part, func(ks []K, vs []V) bool {
 		checkContext(t)
 		for i := range ks {
 			hashes[i] = d.m.Key.Hash(&ks[i])
@@ -201,6 +201,7 @@ func (d *mapped[P, K, V, S, U]) advance(t dataset.Task, part int, base *state[K,
 				emit(out)
 			}
 		}
+		return true
 	})
 	made := changed(keys)
 	if d.m.Timeout > 0 {

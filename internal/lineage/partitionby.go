@@ -12,27 +12,27 @@ import (
 // memory is on its way.
 const pairsAtOnce = 128
 
-// visits calls visit with all pairs of a partition, at most pairsAtOnce at a time and at least one. Keys are normal;
-// values may be changed by who gets them. The slices are good until visit returns.
-type visits[K comparable, V any] func(t dataset.Task, part int, visit func(keys []K, vals []V))
+// visits calls visit with the pairs of a partition, at most pairsAtOnce at a time and at least one, until there are no
+// more or it returns false. Keys are normal; values may be changed by who gets them. The slices are good until visit
+// returns.
+type visits[K comparable, V any] func(t dataset.Task, part int, visit func(keys []K, vals []V) (more bool))
 
-// partitioned is how the dataset called of gets the pairs of its parent n spread by key, as they are and in order of
-// (map partition, arrival): its dependencies, and what visits the pairs of one of its partitions (Spark: partitionBy).
-// Where they are spread by this key already there is no shuffle.
-func partitioned[P any, K comparable, V any](of dataset.ID, n *Node[P], split func(P) (K, V), key *codec.Codec[K], value *codec.Codec[V], by string, parts int) ([]dataset.Dep, visits[K, V]) {
-	each := func(t dataset.Task, part int, yield func(K, V)) {
+// partitioned is how a dataset gets the pairs of its parent n spread by key, as they are and in order of (map partition,
+// arrival): its dependency, whose shuffle is called name, and what visits the pairs of one of its partitions (Spark:
+// partitionBy). Where they are spread by this key already there is no shuffle.
+func partitioned[P any, K comparable, V any](name dataset.ShuffleID, n *Node[P], split func(P) (K, V), key *codec.Codec[K], value *codec.Codec[V], by string, parts int) ([]dataset.Dep, visits[K, V]) {
+	each := func(t dataset.Task, part int, yield func(K, V) bool) {
 		cell := new(K) // normalizing takes an address: one for the whole loop
 		n.loop(t, part, func(p P) bool {
 			k, v := split(p)
 			if *cell = k; key.Normal != nil {
 				key.Normal(cell)
 			}
-			yield(*cell, v)
-			return true
+			return yield(*cell, v)
 		})
 	}
 	if parts == 1 && n.parts == 1 || by != "" && n.by == (Partitioning{By: by, Parts: parts}) {
-		return same(n), func(t dataset.Task, part int, visit func([]K, []V)) {
+		return same(n), func(t dataset.Task, part int, visit func([]K, []V) bool) {
 			some := newSome(visit)
 			each(t, part, some.add)
 			if some.inside {
@@ -41,7 +41,7 @@ func partitioned[P any, K comparable, V any](of dataset.ID, n *Node[P], split fu
 			some.flush()
 		}
 	}
-	sh := &partitionShuffle[K, V]{id: dataset.ShuffleID{Of: of}, reducers: parts, each: each, key: key, value: value}
+	sh := &partitionShuffle[K, V]{id: name, reducers: parts, each: each, key: key, value: value}
 	return []dataset.Dep{{On: n, Shuffle: sh}}, sh.visit
 }
 
@@ -49,26 +49,29 @@ func partitioned[P any, K comparable, V any](of dataset.ID, n *Node[P], split fu
 type some[K comparable, V any] struct {
 	keys  []K
 	vals  []V
-	visit func([]K, []V)
+	visit func([]K, []V) bool
+	done  bool // the visitor has enough
 	// inside says that a visit has begun and not returned: it has panicked, and an operator below has recovered that.
 	inside bool
 }
 
-func newSome[K comparable, V any](visit func([]K, []V)) *some[K, V] {
+func newSome[K comparable, V any](visit func([]K, []V) bool) *some[K, V] {
 	return &some[K, V]{keys: make([]K, 0, pairsAtOnce), vals: make([]V, 0, pairsAtOnce), visit: visit}
 }
 
-func (s *some[K, V]) add(k K, v V) {
+// add reports whether the visitor wants more.
+func (s *some[K, V]) add(k K, v V) (more bool) {
 	s.keys, s.vals = append(s.keys, k), append(s.vals, v)
 	if len(s.keys) == pairsAtOnce {
 		s.flush()
 	}
+	return !s.done
 }
 
 func (s *some[K, V]) flush() {
-	if len(s.keys) > 0 && !s.inside {
+	if len(s.keys) > 0 && !s.inside && !s.done {
 		s.inside = true
-		s.visit(s.keys, s.vals)
+		s.done = !s.visit(s.keys, s.vals)
 		s.inside = false
 	}
 	s.keys, s.vals = s.keys[:0], s.vals[:0]
@@ -85,7 +88,7 @@ func settled[T any](c *codec.Codec[T]) bool {
 type partitionShuffle[K comparable, V any] struct {
 	id       dataset.ShuffleID
 	reducers int
-	each     func(t dataset.Task, part int, yield func(K, V))
+	each     func(t dataset.Task, part int, yield func(K, V) bool)
 	key      *codec.Codec[K]
 	value    *codec.Codec[V]
 }
@@ -103,7 +106,7 @@ func (s *partitionShuffle[K, V]) Map(t dataset.Task, part int) []dataset.Rows {
 	}
 	ownKey, ownValue := !settled(s.key), !settled(s.value)
 	cell := new(K) // hashing takes an address: one for the whole loop
-	s.each(t, part, func(k K, v V) {
+	s.each(t, part, func(k K, v V) bool {
 		*cell = k
 		b := out[codec.Reducer(s.key.Hash(cell), s.reducers)]
 		b.keys, b.vals = append(b.keys, k), append(b.vals, v)
@@ -113,12 +116,13 @@ func (s *partitionShuffle[K, V]) Map(t dataset.Task, part int) []dataset.Rows {
 		if ownValue {
 			s.value.Own(&b.vals[len(b.vals)-1])
 		}
+		return true
 	})
 	return all
 }
 
 // visit reads the buckets for a reducer.
-func (s *partitionShuffle[K, V]) visit(t dataset.Task, reducer int, visit func([]K, []V)) {
+func (s *partitionShuffle[K, V]) visit(t dataset.Task, reducer int, visit func([]K, []V) bool) {
 	some := newSome(visit)
 	for chunk := range t.Buckets(s.id, reducer) {
 		checkContext(t)
@@ -130,6 +134,9 @@ func (s *partitionShuffle[K, V]) visit(t dataset.Task, reducer int, visit func([
 		}
 		if err != nil {
 			t.Fail(fmt.Errorf("bucket of shuffle %v for reducer %d: %w", s.id, reducer, err))
+		}
+		if some.done {
+			return
 		}
 	}
 	some.flush()
@@ -148,7 +155,9 @@ func (s *partitionShuffle[K, V]) rows(t dataset.Task, r dataset.Rows, to *some[K
 		if *val = b.vals[i]; !s.value.Fixed {
 			s.value.Own(val) // the user may change it, and the bucket is read again when this task is tried again
 		}
-		to.add(b.keys[i], *val)
+		if !to.add(b.keys[i], *val) {
+			break
+		}
 	}
 	return nil
 }
@@ -169,7 +178,9 @@ func (s *partitionShuffle[K, V]) bytes(t dataset.Task, src []byte, to *some[K, V
 		if src, err = s.value.ReadRow(src, val); err != nil {
 			return fmt.Errorf("value %d of %d: %w", i+1, n, err)
 		}
-		to.add(*key, *val)
+		if !to.add(*key, *val) {
+			return nil
+		}
 	}
 	if len(src) > 0 {
 		return fmt.Errorf("%w: %d bytes after the last of %d rows", codec.ErrDamaged, len(src), n)

@@ -49,6 +49,20 @@ func (t *Table[K, V]) Row(hash uint64, key K) (v *V, found bool) {
 	}
 }
 
+// Find gives the number of the key's row, in the order of insertion, -1 if it has none.
+func (t *Table[K, V]) Find(hash uint64, key K) int {
+	h, mask := uint32(hash), t.mask()
+	for i := h & mask; ; i = (i + 1) & mask {
+		s := &t.slots[i]
+		if s.row == 0 {
+			return -1
+		}
+		if s.hash == h && t.keys[s.row-1] == key {
+			return int(s.row - 1)
+		}
+	}
+}
+
 // put adds a row for a key whose search ended at the empty slot i.
 func (t *Table[K, V]) put(i, h uint32, key K) *V {
 	if len(t.keys) >= maxRows {
