@@ -9,11 +9,13 @@ import (
 
 	"github.com/raftstream/raftstream/dstream"
 	"github.com/raftstream/raftstream/executor"
+	"github.com/raftstream/raftstream/executor/persist"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/gossip"
 	"github.com/raftstream/raftstream/internal/httpd"
 	"github.com/raftstream/raftstream/internal/raftnode"
 	"github.com/raftstream/raftstream/internal/rpc"
+	"github.com/raftstream/raftstream/internal/vfs"
 )
 
 // openExecutor makes what computes. It finds the leading driver by itself, in this process or elsewhere.
@@ -28,6 +30,10 @@ func (n *node) openExecutor() (err error) {
 		Store: n.dir.Store(), Generation: n.dir.Generation(), Name: n.cfg.name, Addr: n.rpcAddr(), Slots: n.cfg.slots, Build: n.build,
 		Dialer: rpc.NewDialer(dialer), Executors: n.peers, Builder: dstream.Builder(), Blocks: n.blocks,
 		Cluster: n.dir.Cluster, Stamp: n.joinCluster, Logger: n.log,
+		Persist: persist.Config{
+			FS: vfs.OS{}, Dir: n.dir.Kept(), MemoryBytes: n.cfg.persistMemory * mebibyte, DiskBytes: n.cfg.persistDisk * mebibyte,
+			ReserveBytes: uint64(n.cfg.diskReserve) * mebibyte,
+		},
 	})
 	if err != nil {
 		return err

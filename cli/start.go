@@ -24,6 +24,7 @@ type nodeConfig struct {
 	expect, slots                   int
 	join                            []string
 	blockMemory, diskReserve        int64 // MiB
+	persistMemory, persistDisk      int64 // MiB
 	raftReserve                     int64 // MiB
 	heartbeat, election, lease      time.Duration
 	electionWatch                   bool
@@ -64,6 +65,8 @@ func (e *env) startCommand() *cobra.Command {
 	flags.StringSliceVar(&c.join, "join", nil, "gossip address HOST:PORT of some other node; may be repeated")
 	flags.IntVar(&c.slots, "slots", runtime.NumCPU(), "tasks to run at a time")
 	flags.Int64Var(&c.blockMemory, "block-memory", 512, "MiB of blocks kept in memory; the rest is read from disk")
+	flags.Int64Var(&c.persistMemory, "persist-memory", 256, "MiB of partitions of persisted streams kept in memory")
+	flags.Int64Var(&c.persistDisk, "persist-disk", 1024, "MiB of partitions of persisted streams kept on disk where their level says so")
 	flags.Int64Var(&c.diskReserve, "disk-reserve", 256, "MiB of disk that blocks leave free")
 	flags.Int64Var(&c.raftReserve, "raft-disk-reserve", 64, "MiB of disk below which a driver proposes nothing; less than --disk-reserve, so that sources wait first")
 	flags.DurationVar(&c.heartbeat, "raft-heartbeat-timeout", 500*time.Millisecond, "silence of the leader after which a driver stands for election")
@@ -153,6 +156,9 @@ func (c *nodeConfig) checkWork() error {
 	if c.slots < 1 || c.blockMemory < 1 || c.diskReserve < 0 || c.raftReserve < 0 {
 		return usagef("flags --slots, --block-memory, --disk-reserve and --raft-disk-reserve: %d, %d, %d and %d, expected at least 1, 1, 0 and 0",
 			c.slots, c.blockMemory, c.diskReserve, c.raftReserve)
+	}
+	if c.persistMemory < 1 || c.persistDisk < 1 {
+		return usagef("flags --persist-memory and --persist-disk: %d and %d, expected at least 1", c.persistMemory, c.persistDisk)
 	}
 	if c.expect < 0 || c.expect > maxExpect || c.expect > 0 && !c.has(roleDriver) {
 		return usagef("flag --bootstrap-expect: %d, expected 0 to %d, and 0 for a node that is no driver", c.expect, maxExpect)

@@ -120,6 +120,8 @@ type DStream[T any] struct {
 	id      id.Stream
 	slideMS int64
 	compute compute[T]
+	level   StorageLevel // 0: datasets are not kept
+	window  *DStream[T]  // the stream of which this is a window; nil: it is none
 }
 
 // add makes a stream and describes it in the plan.
@@ -163,6 +165,7 @@ func (s *DStream[T]) get(p *pass, at id.Time) (*lineage.Node[T], error) {
 	scope := &lineage.Scope{Stream: s.id, Time: at, Partitions: s.c.spec.Partitions}
 	n, err := s.compute(p, scope)
 	if err == nil {
+		n = s.kept(scope, n)
 		err = scope.Err()
 	}
 	if err != nil {

@@ -30,6 +30,10 @@ func (s *DStream[T]) Window(length, slide time.Duration) *DStream[T] {
 			return s.since(p, sc, sc.Time-id.Time(span))
 		})
 		c.lookBack(w.id, true, span)
+		if slideMS < lengthMS {
+			s.persistDefault() // each of its datasets is in several windows
+		}
+		w.window = s
 		return w
 	}
 	panes := s.panes(op, lengthMS)
@@ -37,6 +41,7 @@ func (s *DStream[T]) Window(length, slide time.Duration) *DStream[T] {
 		return panes.get(p, sc.Time)
 	})
 	c.keptBy(w.id, panes.id)
+	w.window = s
 	return w
 }
 

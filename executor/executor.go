@@ -20,6 +20,7 @@ import (
 	"github.com/raftstream/raftstream/executor/control"
 	"github.com/raftstream/raftstream/executor/coordinator"
 	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/executor/persist"
 	"github.com/raftstream/raftstream/executor/shuffle"
 	"github.com/raftstream/raftstream/executor/state"
 	"github.com/raftstream/raftstream/executor/task"
@@ -55,6 +56,7 @@ type Config struct {
 	Stamp   func(cluster string) error // stamps it; optional
 
 	BucketBytes int64           // limit of shuffle buckets in memory, 0 for shuffle.DefaultLimit
+	Persist     persist.Config  // where partitions of persisted datasets are kept; without its Logger
 	Receivers   ReceiverOptions // optional
 	Logger      *slog.Logger
 }
@@ -67,7 +69,8 @@ type Executor struct {
 	peers     *peers
 	graphs    *graphs
 	buckets   *shuffle.Store
-	states    *state.Store // survives sessions: what it holds is named by its version
+	states    *state.Store   // survives sessions: what it holds is named by its version
+	kept      *persist.Store // survives sessions, as states does
 	store     *blocks.Replicator
 	reader    *task.Blocks
 	tasks     *task.Runner
@@ -84,11 +87,17 @@ func New(c Config) (*Executor, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	c.Persist.Logger = c.Logger
+	kept, err := persist.New(c.Persist)
+	if err != nil {
+		return nil, fmt.Errorf("executor: %w", err)
+	}
 	e := &Executor{
 		cfg: c, log: c.Logger,
 		graphs:   newGraphs(c.Builder, c.Build),
 		buckets:  shuffle.NewStore(c.BucketBytes),
 		states:   state.New(c.Logger),
+		kept:     kept,
 		progress: make(chan *job.Progress, maxProgress),
 		stopping: make(chan struct{}),
 	}
@@ -96,7 +105,7 @@ func New(c Config) (*Executor, error) {
 	e.store = &blocks.Replicator{Self: c.Store, Local: c.Blocks.Put, Peers: e.peers.list, Remote: c.Executors, Logger: c.Logger}
 	e.reader = &task.Blocks{Store: c.Store, Local: c.Blocks.Get, Peer: e.peers.ofStore, Executors: c.Executors}
 	e.tasks = task.New(task.Config{
-		Slots: c.Slots, Graph: e.graphs.get, Logger: c.Logger, Blocks: e.reader, States: keyed{e.states}, Store: e.storePiece,
+		Slots: c.Slots, Graph: e.graphs.get, Logger: c.Logger, Blocks: e.reader, States: keyed{e.states}, Kept: e.kept, Store: e.storePiece,
 		Shuffles: exchange{e.buckets, &shuffle.Reader{Store: e.buckets, Peers: e.peers, Executors: c.Executors}},
 	})
 	e.control = control.New(control.Config{
@@ -197,6 +206,7 @@ type Status struct {
 	Buckets shuffle.Stats
 	Blocks  blocks.Stats
 	States  state.Stats          // keyed state
+	Kept    persist.Stats        // partitions of persisted datasets
 	Copies  int                  // blocks and pieces of checkpoints that are being copied here, as the driver ordered
 	Batches []coordinator.Status // of the applications whose coordinator it is
 }
@@ -205,6 +215,6 @@ type Status struct {
 func (e *Executor) Status() Status {
 	return Status{
 		Control: e.control.Status(), Tasks: e.tasks.Running(), Buckets: e.buckets.Stats(), Blocks: e.cfg.Blocks.Stats(),
-		States: e.states.Stats(), Copies: e.copies.waiting(), Batches: e.batches.Status(),
+		States: e.states.Stats(), Kept: e.kept.Stats(), Copies: e.copies.waiting(), Batches: e.batches.Status(),
 	}
 }

@@ -86,7 +86,7 @@ func (e *Executor) advance(p *job.Progress) {
 	}
 }
 
-// clean frees what progress made needless: blocks on disk and what graphs remember.
+// clean frees what progress made needless: blocks on disk, kept partitions and what graphs remember.
 func (e *Executor) clean(ctx context.Context) {
 	for {
 		select {
@@ -94,6 +94,7 @@ func (e *Executor) clean(ctx context.Context) {
 			if err := e.cfg.Blocks.Progress(p); err != nil {
 				e.log.Error("blocks could not be dropped", "app", uint64(p.App), "error", err)
 			}
+			e.kept.Progress(p)
 			if p.Ended {
 				e.graphs.ended(p.App)
 			} else {

@@ -14,6 +14,7 @@ import (
 	"github.com/raftstream/raftstream/executor/blocks"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/executor/local"
+	"github.com/raftstream/raftstream/executor/persist"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/driver"
@@ -28,6 +29,8 @@ const (
 	executors = 2
 	slots     = 2
 	build     = "streamtest"
+	// persistBytes is so little that programs under test meet persisted partitions that are in files or not kept.
+	persistBytes = 16 << 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -160,6 +163,7 @@ func (cl *cluster) launch(ctx context.Context, i int, disk vfs.FS) error {
 	e, err := executor.New(executor.Config{
 		Store: of, Generation: cl.epochs, Name: name, Addr: name, Slots: slots, Build: build,
 		Dialer: cl.driver, Executors: cl.network, Builder: cl.programs, Blocks: store, Logger: cl.log,
+		Persist: persist.Config{FS: disk, Dir: "/kept", MemoryBytes: persistBytes},
 	})
 	if err != nil {
 		return errors.Join(err, store.Close())

@@ -35,6 +35,7 @@ type Config struct {
 	Blocks   BlockReader
 	Shuffles Shuffles
 	States   States
+	Kept     Kept
 	// Store puts a piece of a checkpoint on min(factor, open sessions) stores and names them. It waits as long as fewer
 	// can be reached; the end of ctx makes it fail.
 	Store  func(ctx context.Context, d job.BlockData, factor int) ([]id.Store, error)
@@ -47,6 +48,7 @@ type Runner struct {
 	blocks   BlockReader
 	shuffles Shuffles
 	states   States
+	kept     Kept
 	store    func(ctx context.Context, d job.BlockData, factor int) ([]id.Store, error)
 	log      *slog.Logger
 	slots    chan struct{}
@@ -61,7 +63,7 @@ type Runner struct {
 // New makes a runner without a session: it refuses launches until Open.
 func New(c Config) *Runner {
 	return &Runner{
-		graph: c.Graph, blocks: c.Blocks, shuffles: c.Shuffles, states: c.States, store: c.Store, log: c.Logger,
+		graph: c.Graph, blocks: c.Blocks, shuffles: c.Shuffles, states: c.States, kept: c.Kept, store: c.Store, log: c.Logger,
 		slots:  make(chan struct{}, max(c.Slots, 1)),
 		fences: fences{apps: map[id.App]*fence{}},
 	}
@@ -169,6 +171,7 @@ type partition func(t *task, res *job.TaskResult) error
 type resolved struct {
 	app    dataset.App
 	inputs inputs
+	kept   *contents
 	run    partition
 }
 
@@ -178,7 +181,8 @@ func (r *Runner) resolve(ctx context.Context, l *job.Launch) (*resolved, *Fault)
 	if err != nil {
 		return nil, &Fault{Err: classify(err)}
 	}
-	res := &resolved{app: app, inputs: inputsOf(l.Inputs)}
+	in := inputsOf(l.Inputs)
+	res := &resolved{app: app, inputs: in, kept: &contents{inputs: in}}
 	fault := Guard(ctx, app, func() (err error) { // a Transform is user code
 		res.run, err = r.find(app, l, res.inputs)
 		return err
@@ -331,7 +335,7 @@ func (r *Runner) runOne(ctx context.Context, l *job.Launch, res *resolved, part 
 	case <-ctx.Done():
 		return job.TaskResult{Part: part, Err: canceled(ctx)}
 	}
-	t := &task{ctx: ctx, runner: r, launch: l, inputs: res.inputs}
+	t := &task{ctx: ctx, runner: r, launch: l, inputs: res.inputs, contents: res.kept}
 	defer t.release()
 	result := job.TaskResult{Part: part}
 	fault := Guard(ctx, res.app, func() error {

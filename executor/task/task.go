@@ -17,6 +17,8 @@ type task struct {
 	runner *Runner
 	launch *job.Launch
 	inputs inputs
+	// contents is shared with the other tasks of the launch.
+	contents *contents
 	// failed is the first failure. User code between the failure and the task's boundary may recover the panic; the
 	// task has failed nevertheless.
 	failed error

@@ -76,15 +76,16 @@ type bench struct {
 	shuffles *shuffles
 	states   *states
 	texts    *texts
+	kept     *kept
 	pieces
 }
 
 func newBench(t *testing.T, slots int, graph *executortest.WordCount) *bench {
-	b := &bench{graph: graph, shuffles: &shuffles{rows: map[int][]dataset.Rows{}}, states: &states{held: map[job.Held]*executortest.Table{}}}
+	b := &bench{graph: graph, shuffles: &shuffles{rows: map[int][]dataset.Rows{}}, states: &states{held: map[job.Held]*executortest.Table{}}, kept: &kept{}}
 	b.texts = &texts{by: map[uint64]string{1: "a b", 2: "b c", 3: "c"}}
 	b.Runner = task.New(task.Config{
 		Slots: slots, Graph: func(job.App) (dataset.App, error) { return graph.App(), nil },
-		Blocks: b.texts, Shuffles: b.shuffles, States: b.states, Store: b.put, Logger: slog.New(slog.DiscardHandler),
+		Blocks: b.texts, Shuffles: b.shuffles, States: b.states, Kept: b.kept, Store: b.put, Logger: slog.New(slog.DiscardHandler),
 	})
 	b.Open(1)
 	t.Cleanup(func() {

@@ -24,6 +24,7 @@ const (
 	identityName = "identity"
 	raftName     = "raft"
 	walName      = "wal"
+	keptName     = "kept"
 )
 
 // ErrInUse says that another process uses the data directory.
@@ -229,6 +230,10 @@ func (d *Dir) Raft() string { return filepath.Join(d.path, raftName) }
 
 // WAL is the sub-directory of package wal.
 func (d *Dir) WAL() string { return filepath.Join(d.path, walName) }
+
+// Kept is where the node's executor puts partitions of persisted streams for which it has no memory. It is scratch: what
+// is there at a start belongs to nobody.
+func (d *Dir) Kept() string { return filepath.Join(d.path, keptName) }
 
 // Close gives the lock back.
 func (d *Dir) Close() error { return d.lock.Close() }

@@ -135,8 +135,23 @@ type Task interface {
 	// from the state, which it must not change; it is called unless a task of the same attempt has made the delta here
 	// before. Both are valid and unchanging until the task ends.
 	State(d Stateful, part int, advance func(base State) Delta) (State, Delta)
+	// Kept is where a partition of a persisted dataset is kept; spill lets it go to a file when memory is needed.
+	Kept(d Dataset, part int, spill bool) Kept
 	// Fail ends the task with err: it panics with a value that only the task's boundary recovers.
 	Fail(err error)
+}
+
+// Kept is the place of one partition of a persisted dataset on this executor. It may lose what it holds at any time, and
+// never holds anything else.
+type Kept interface {
+	// Chunks gives what Put was given for the partition, perhaps cut in other places; ok is false where that is not held.
+	// Nobody may write to them; views into them stay valid as long as they are referenced.
+	Chunks() (chunks [][]byte, ok bool)
+	// Room is the most bytes that Put keeps.
+	Room() int64
+	// Put keeps all records of the partition, encoded one after the other. Chunks begin and end with whole records and are
+	// never written to again.
+	Put(chunks [][]byte)
 }
 
 // Sources tells how many blocks, or parts of a direct source, the ledger allocated to an input stream at a time: shapes

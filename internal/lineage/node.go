@@ -68,6 +68,8 @@ type Node[T any] struct {
 	// stateful says that reading a partition advances keyed state: it must be read at least as far as the first record,
 	// whether or not anybody wants one.
 	stateful bool
+	// blocks says that the partitions are blocks as executors store them.
+	blocks bool
 }
 
 var _ dataset.Dataset = (*Node[int])(nil)

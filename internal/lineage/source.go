@@ -15,6 +15,7 @@ const checkEvery = 4096
 // one after the other. Strings are views into the block.
 func Source[T any](s *Scope, parts int, c *codec.Codec[T]) *Node[T] {
 	n := newNode[T](s, parts, nil, nil)
+	n.blocks = true
 	n.loop = func(t dataset.Task, part int, yield func(T) bool) {
 		b := t.Block(n.id.Stream, n.id.Time, part)
 		size := len(b)

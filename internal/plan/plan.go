@@ -18,6 +18,7 @@ type Stream struct {
 	Parents    []id.Stream `json:"parents,omitempty"`
 	SlideMS    int64       `json:"slide_ms"`
 	RememberMS int64       `json:"remember_ms,omitempty"`
+	Persist    string      `json:"persist,omitempty"`    // where executors keep its datasets: "memory", "memory+disk"
 	Partitions int         `json:"partitions,omitempty"` // set by option; 0: the application's default
 	Name       string      `json:"-"`                    // shown, never fingerprinted
 	At         string      `json:"-"`                    // the caller's file:line: shown, never fingerprinted

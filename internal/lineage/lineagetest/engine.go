@@ -30,6 +30,10 @@ type Engine struct {
 	Run     dataset.Batch
 	buckets map[dataset.ShuffleID][][]dataset.Rows // by map partition, then reducer
 	states  map[StatePart]*held
+	// Keep, if not nil, is what partitions of persisted datasets are kept in.
+	Keep map[KeptPart][][]byte
+	// Room is the most bytes of a kept partition.
+	Room int64
 }
 
 // Partitions makes the engine a dataset.Sources.
