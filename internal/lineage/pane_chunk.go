@@ -32,7 +32,7 @@ func (s *keyedPanes[K, C]) Encode(since id.Time, full bool, size int, yield func
 	cell := new(K)
 	values := listed(s.list[from:], s.rows.Rows(), func() {})
 	for row := range s.rows.Rows() {
-		if !s.rows.Live(row) || s.isIdle(row) || !full && s.rows.Stamp(row) <= int64(since) {
+		if !s.rows.Live(row) || !full && s.rows.Stamp(row) <= int64(since) {
 			continue
 		}
 		at := len(w.buf)
@@ -73,7 +73,7 @@ func (s *keyedPanes[K, C]) Decode(chunk []byte, at id.Time) error {
 	if err != nil {
 		return err
 	}
-	s.expire(at, func(int) {}) // a row that is idle now may come again, in its place
+	s.expire(at, func(int) {}) // rows that are idle now come again, or among the removed keys
 	key := new(K)
 	for i := range removed {
 		if b, err = s.key.ReadRow(b, key); err != nil {
@@ -86,8 +86,8 @@ func (s *keyedPanes[K, C]) Decode(chunk []byte, at id.Time) error {
 		if *s.rows.Value(row) > 0 {
 			return fmt.Errorf("%w: removed key %d of %d has values that windows need", codec.ErrDamaged, i+1, removed)
 		}
-		s.change(row, 0, current[C]{}, int64(at))
-		s.remove(row, int64(at))
+		s.setLast(row, current[C]{}, at)
+		s.remove(row, at)
 	}
 	in := paneReader[K, C]{s: s, at: at, before: -1}
 	for i := range rows {
@@ -146,7 +146,7 @@ func (p *paneReader[K, C]) row(b []byte) (_ []byte, err error) {
 		}
 		last.val = p.val
 	}
-	s.change(row, 0, last, int64(p.at))
+	s.setLast(row, last, p.at)
 	n, b, err := codec.ReadCount(b)
 	if err != nil {
 		return nil, err
@@ -207,7 +207,6 @@ func (p *paneReader[K, C]) install() {
 		s.install(read.rows, over)
 	}
 	s.list = append(s.list, old...)
-	clear(s.blocks) // they may be of other values
 }
 
 // overlay puts the values of one run in the place of those of another.

@@ -22,16 +22,14 @@ type current[C any] struct {
 // window. A key has a row while it is in one of them; rows are in the order in which keys got theirs.
 //
 // Invariant: which panes there are follows from the time, and which rows from the panes and the last window (rule 6).
-// The value of a row in the table is the number of panes that have it. Rows of the table that are idle are not there:
-// decoding cannot know earlier whether they come back.
+// The value of a row in the table is the number of panes that have it.
 type keyedPanes[K comparable, C any] struct {
 	PaneTimes
 	inverse bool // last is used, and the panes of the last window are needed
 	key     *codec.Codec[K]
 	val     *codec.Codec[C]
 	rows    *table.State[K, int32]
-	last    []current[C] // by row
-	idle    int
+	last    []current[C]   // by row
 	list    []keyedPane[C] // by index
 	// blocks are made again where they are missing: they are no part of what is encoded.
 	blocks map[blockID]run[C]
@@ -59,7 +57,7 @@ var _ dataset.Delta = (*panesDelta[int, int])(nil)
 func (d *panesDelta[K, C]) Len() int { return len(d.rows) + len(d.next.rows) }
 
 // Len implements dataset.State.
-func (s *keyedPanes[K, C]) Len() int { return s.rows.Len() - s.idle }
+func (s *keyedPanes[K, C]) Len() int { return s.rows.Len() }
 
 // from is the first pane that is needed after a time.
 func (s *keyedPanes[K, C]) from(at id.Time) int64 {
@@ -69,17 +67,9 @@ func (s *keyedPanes[K, C]) from(at id.Time) int64 {
 	return s.nextFrom(at)
 }
 
-// find gives the row of a key, -1 if it has none.
-func (s *keyedPanes[K, C]) find(key *K) int {
-	row := s.rows.Find(s.key.Hash(key), *key)
-	if row >= 0 && s.isIdle(row) {
-		return -1
-	}
-	return row
-}
-
-func (s *keyedPanes[K, C]) isIdle(row int) bool {
-	return *s.rows.Value(row) == 0 && !(s.inverse && s.last[row].has)
+// idle says that no pane and no window has the row.
+func (s *keyedPanes[K, C]) idle(row int) bool {
+	return *s.rows.Value(row) == 0 && !s.lastOf(row).has
 }
 
 // put gives a key a row, idle as yet.
@@ -89,21 +79,14 @@ func (s *keyedPanes[K, C]) put(key K, at id.Time) int {
 	if s.inverse {
 		s.last = append(s.last, current[C]{})
 	}
-	s.idle++
 	return row
 }
 
-// change changes how many panes have a row, and its value in the last window.
-func (s *keyedPanes[K, C]) change(row int, by int32, last current[C], at int64) {
-	if s.isIdle(row) {
-		s.idle--
-	}
-	s.rows.Set(row, *s.rows.Value(row)+by, at)
+// setLast changes the value of a row in the last window.
+func (s *keyedPanes[K, C]) setLast(row int, last current[C], at id.Time) {
+	s.rows.Set(row, *s.rows.Value(row), int64(at))
 	if s.inverse {
 		s.last[row] = last
-	}
-	if s.isIdle(row) {
-		s.idle++
 	}
 }
 
@@ -116,10 +99,9 @@ func (s *keyedPanes[K, C]) lastOf(row int) (c current[C]) {
 }
 
 // remove gives up the row if it is idle.
-func (s *keyedPanes[K, C]) remove(row int, at int64) {
-	if s.rows.Live(row) && s.isIdle(row) {
-		s.rows.Remove(row, at)
-		s.idle--
+func (s *keyedPanes[K, C]) remove(row int, at id.Time) {
+	if s.rows.Live(row) && s.idle(row) {
+		s.rows.Remove(row, int64(at))
 	}
 }
 
@@ -128,9 +110,6 @@ func (s *keyedPanes[K, C]) Install(d dataset.Delta, at id.Time) {
 	of, ok := d.(*panesDelta[K, C])
 	if !ok {
 		panic(fmt.Sprintf("lineage: a delta of type %T for panes that take %T", d, of))
-	}
-	for row := 0; s.idle > 0; row++ {
-		s.remove(row, math.MinInt64) // before every time: the state that was written had removed it, too
 	}
 	for i := range of.keys {
 		s.put(of.keys[i], at)
@@ -143,11 +122,11 @@ func (s *keyedPanes[K, C]) Install(d dataset.Delta, at id.Time) {
 		if !of.gone[i] {
 			next = current[C]{of.next.vals[i], true}
 		}
-		s.change(int(row), 0, next, int64(at))
+		s.setLast(int(row), next, at)
 	}
-	s.expire(at, func(row int) { s.remove(row, int64(at)) })
+	s.expire(at, func(row int) { s.remove(row, at) })
 	for _, row := range of.next.rows {
-		s.remove(int(row), int64(at))
+		s.remove(int(row), at)
 	}
 	s.keepBlocks(of.blocks)
 	s.compact()
@@ -170,20 +149,18 @@ func (s *keyedPanes[K, C]) install(rows []int32, p keyedPane[C]) {
 		if len(had) > 0 && had[0] == row {
 			by = 0
 		}
-		s.change(int(row), by, s.lastOf(int(row)), int64(p.at))
+		s.rows.Set(int(row), *s.rows.Value(int(row))+by, int64(p.at))
 	}
 }
 
-// expire drops what no window after a time needs, and calls idle with the rows that are idle by that.
-func (s *keyedPanes[K, C]) expire(at id.Time, idle func(row int)) {
+// expire drops what no window after a time needs, and calls lost with the rows of that.
+func (s *keyedPanes[K, C]) expire(at id.Time, lost func(row int)) {
 	from, n := s.from(at), 0
 	for ; n < len(s.list) && s.list[n].index < from; n++ {
 		for _, r := range s.list[n].rows {
 			row := int(r)
-			s.change(row, -1, s.lastOf(row), s.rows.Stamp(row))
-			if s.isIdle(row) {
-				idle(row)
-			}
+			s.rows.Set(row, *s.rows.Value(row)-1, s.rows.Stamp(row)) // what is written of it does not change
+			lost(row)
 		}
 	}
 	s.list = slices.Delete(s.list, 0, n)

@@ -196,7 +196,7 @@ func (w *windowing[K, C]) arrived(t dataset.Task, base *keyedPanes[K, C], groups
 		if again := keys[g]; again != keys[g] {
 			t.Fail(fmt.Errorf("the key %v is not equal to itself: it can be in no window", again))
 		}
-		row := base.find(&keys[g])
+		row := base.rows.Find(w.key.Hash(&keys[g]), keys[g])
 		if row < 0 {
 			row = first + len(d.keys)
 			d.keys = append(d.keys, keys[g])
