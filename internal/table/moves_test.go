@@ -2,16 +2,20 @@ package table_test
 
 import (
 	"fmt"
+	"hash/maphash"
 	"testing"
 
 	"github.com/raftstream/raftstream/internal/table"
 )
 
+var seed = maphash.MakeSeed()
+
 func TestMovesSayWhereCompactPutsRows(t *testing.T) {
-	tab := table.NewState[string, int](nil)
-	hash := func(i int) uint64 { return uint64(i) * 0x9e3779b97f4a7c15 }
+	hashOf := func(key *string) uint64 { return maphash.String(seed, *key) }
+	tab := table.NewState[string, int](nil, hashOf)
 	for i := range 200 {
-		tab.Put(hash(i), fmt.Sprint(i), i, 1)
+		key := fmt.Sprint(i)
+		tab.Put(hashOf(&key), key, i, 1)
 	}
 	for row := range 200 {
 		moves := tab.Moves()
