@@ -8,8 +8,8 @@ import (
 	"github.com/raftstream/raftstream/dstream/streamtest"
 )
 
-// visits are three batches, a second each, of pages and how long somebody read them.
-var visits = [][]dstream.KV[string, int]{
+// readingTimes are three batches, a second each, of pages and how long somebody read them.
+var readingTimes = [][]dstream.KV[string, int]{
 	{dstream.Pair("home", 2), dstream.Pair("news", 5)},
 	{dstream.Pair("news", 1)},
 	{},
@@ -19,7 +19,7 @@ func ExampleReduceByKeyAndWindow() {
 	lastTwo := func(s *dstream.DStream[dstream.KV[string, int]]) *dstream.DStream[dstream.KV[string, int]] {
 		return dstream.ReduceByKeyAndWindow(s, dstream.Sum, 2*time.Second, time.Second)
 	}
-	for _, sums := range streamtest.Run(console{}, visits, lastTwo, streamtest.Partitions(1)) {
+	for _, sums := range streamtest.Run(console{}, readingTimes, lastTwo, streamtest.Partitions(1)) {
 		fmt.Println(sums)
 	}
 	// Output:
@@ -36,7 +36,7 @@ func ExampleReduceByKeyAndWindowInverse() {
 	lastTwo := func(s *dstream.DStream[dstream.KV[string, int]]) *dstream.DStream[dstream.KV[string, int]] {
 		return dstream.ReduceByKeyAndWindowInverse(s, dstream.Sum, minus, 2*time.Second, time.Second, some)
 	}
-	for _, sums := range streamtest.Run(console{}, visits, lastTwo, streamtest.Partitions(1), streamtest.RestartAfter(2)) {
+	for _, sums := range streamtest.Run(console{}, readingTimes, lastTwo, streamtest.Partitions(1), streamtest.RestartAfter(2)) {
 		fmt.Println(sums)
 	}
 	// Output:
@@ -49,7 +49,7 @@ func ExampleGroupByKeyAndWindow() {
 	lastTwo := func(s *dstream.DStream[dstream.KV[string, int]]) *dstream.DStream[dstream.KV[string, []int]] {
 		return dstream.GroupByKeyAndWindow(s, 2*time.Second, time.Second)
 	}
-	for _, groups := range streamtest.Run(console{}, visits, lastTwo, streamtest.Partitions(1)) {
+	for _, groups := range streamtest.Run(console{}, readingTimes, lastTwo, streamtest.Partitions(1)) {
 		fmt.Println(groups)
 	}
 	// Output:
