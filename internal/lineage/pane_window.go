@@ -193,8 +193,8 @@ func (w *windowing[K, C]) arrived(t dataset.Task, base *keyedPanes[K, C], groups
 		if g%checkEvery == 0 {
 			checkContext(t)
 		}
-		if !equal(keys[g], keys[g]) {
-			t.Fail(fmt.Errorf("the key %v is not equal to itself: it can be in no window", keys[g]))
+		if err := checkKey(keys[g]); err != nil {
+			t.Fail(err)
 		}
 		row := base.rows.Find(w.key.Hash(&keys[g]), keys[g])
 		if row < 0 {
@@ -214,9 +214,6 @@ func (w *windowing[K, C]) arrived(t dataset.Task, base *keyedPanes[K, C], groups
 	}
 	return r
 }
-
-// equal is false for a NaN and itself.
-func equal[K comparable](a, b K) bool { return a == b }
 
 // sortByRow sorts an order of different rows, all below the given number: through a table of them if they are many.
 func sortByRow(order, rows []int32, below int) {
