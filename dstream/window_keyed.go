@@ -83,7 +83,6 @@ func GroupByKeyAndWindow[K comparable, V any](s *DStream[KV[K, V]], length, slid
 func CountByValueAndWindow[T comparable](s *DStream[T], length, slide time.Duration, opts ...Option) *DStream[KV[T, int64]] {
 	const op = "countByValueAndWindow"
 	o := s.c.options(op, opts, "Partitions")
-	encodable[T](s.c, op)
 	ones := narrow(s, "map", 0, func(r rdd.RDD[T]) rdd.RDD[KV[T, int64]] {
 		return rdd.Map(r, func(v T) KV[T, int64] { return Pair(v, int64(1)) })
 	})
@@ -141,7 +140,7 @@ func reducing[V any](f func(a, b V) V) lineage.Combiner[V, V] {
 
 // pairsInWindows is how pairs come apart into key and value, and how the values of a key in a batch become one.
 func pairsInWindows[K comparable, V, C any](s *DStream[KV[K, V]], op string, batch lineage.Combiner[V, C]) lineage.KeyedWindowed[KV[K, V], K, V, C, KV[K, C]] {
-	encodable[KV[K, C]](s.c, op)
+	encodablePairs[K, C](s.c, op)
 	key, _ := codec.For[K]() // a type without codec is an error of the graph by now
 	value, _ := codec.For[C]()
 	w := lineage.KeyedWindowed[KV[K, V], K, V, C, KV[K, C]]{Batch: batch}
