@@ -88,7 +88,7 @@ func (p program) one(s stream, st step) stream {
 	case "checkpoint":
 		return s.Checkpoint(time.Duration(st.IntervalMS) * time.Millisecond)
 	case "persist":
-		return s
+		return s.Persist()
 	}
 	if w := windowed(s, st); w != nil {
 		return w
