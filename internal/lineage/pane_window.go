@@ -188,20 +188,17 @@ func (w *windowing[K, C]) arrived(t dataset.Task, base *keyedPanes[K, C], groups
 	}
 	first := base.rows.Rows()
 	rows, order := make([]int32, len(keys)), make([]int32, len(keys))
+	findAll(t, base.rows, w.key, keys, rows)
 	sorted := true
 	for g := range keys {
-		if g%checkEvery == 0 {
-			checkContext(t)
-		}
-		if err := checkKey(keys[g]); err != nil {
-			t.Fail(err)
-		}
-		row := base.rows.Find(w.key.Hash(&keys[g]), keys[g])
-		if row < 0 {
-			row = first + len(d.keys)
+		if rows[g] < 0 {
+			if err := checkKey(keys[g]); err != nil {
+				t.Fail(err)
+			}
+			rows[g] = int32(first + len(d.keys))
 			d.keys = append(d.keys, keys[g])
 		}
-		rows[g], order[g] = int32(row), int32(g)
+		order[g] = int32(g)
 		sorted = sorted && (g == 0 || rows[g-1] < rows[g])
 	}
 	if !sorted {

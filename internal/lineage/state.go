@@ -172,3 +172,18 @@ func (s *state[K, S]) each(t dataset.Task, d *delta[K, S], yield func(K, S) bool
 		}
 	}
 }
+
+// findAll finds the rows of many keys, some at a time; -1 for a key that has none.
+func findAll[K comparable, V any](t dataset.Task, in *table.State[K, V], key *codec.Codec[K], keys []K, rows []int32) {
+	var hashes [pairsAtOnce]uint64
+	for first := 0; first < len(keys); first += pairsAtOnce {
+		if first%checkEvery == 0 {
+			checkContext(t)
+		}
+		some := keys[first:min(first+pairsAtOnce, len(keys))]
+		for i := range some {
+			hashes[i] = key.Hash(&some[i])
+		}
+		in.FindAll(hashes[:len(some)], some, rows[first:first+len(some)])
+	}
+}

@@ -147,24 +147,17 @@ func (d *updated[K, V, S, Q]) match(t dataset.Task, base *state[K, S], keys []K)
 	if len(keys) > 0 {
 		groupOf = make([]uint32, base.rows.Rows())
 	}
-	var hashes [pairsAtOnce]uint64
-	var rows [pairsAtOnce]int32
-	for first := 0; first < len(keys); first += pairsAtOnce {
-		some := keys[first:min(first+pairsAtOnce, len(keys))]
-		for i := range some {
-			hashes[i] = d.key.Hash(&some[i])
+	rows := make([]int32, len(keys))
+	findAll(t, base.rows, d.key, keys, rows)
+	for g, row := range rows {
+		if row >= 0 {
+			groupOf[row] = uint32(g) + 1
+			continue
 		}
-		base.rows.FindAll(hashes[:len(some)], some, rows[:len(some)])
-		for i, row := range rows[:len(some)] {
-			if row >= 0 {
-				groupOf[row] = uint32(first+i) + 1
-				continue
-			}
-			if err := checkKey(some[i]); err != nil {
-				t.Fail(err)
-			}
-			fresh = append(fresh, first+i)
+		if err := checkKey(keys[g]); err != nil {
+			t.Fail(err)
 		}
+		fresh = append(fresh, g)
 	}
 	return groupOf, fresh
 }
