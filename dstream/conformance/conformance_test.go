@@ -47,37 +47,63 @@ func same(got, want [][]string, ordered bool) bool {
 	})
 }
 
-// check runs the steps in every way and compares; it counts the runs and the restarts in them.
+// ways are what happens to the processes that run a case. Losses take the most time: with two partitions both executors
+// have one.
+var ways = map[string]func(batch int) streamtest.Option{
+	"straight": nil,
+	"restarts": streamtest.RestartAfter,
+	"losses":   streamtest.LoseExecutorAfter,
+}
+
+// check runs the steps in every way and compares; it counts the runs, restarts and losses in them.
 func check(t *testing.T, c *table, steps []step, want [][]string, count *counts) {
 	for _, partitions := range []int{1, 2, 5} {
-		if partitions != 2 && slices.Contains(partitioned, c.Test) {
+		if partitions != 2 && c.ofPartitions() {
 			continue
 		}
-		for _, restart := range []bool{false, true} {
+		for way, after := range ways {
+			if way == "losses" && partitions != 2 {
+				continue
+			}
 			opts := []streamtest.Option{streamtest.Partitions(partitions)}
-			if restart {
+			if after != nil {
 				for n := range c.batches() {
-					opts = append(opts, streamtest.RestartAfter(n+1))
+					opts = append(opts, after(n+1))
 				}
-				count.restarts += c.batches()
+				count.ended += c.batches()
 			}
 			count.runs++
 			got, errs := run(t, c, steps, opts)
 			if fails := c.Fails != nil && c.Fails.Batch > 0; fails != (len(errs) > 0) {
-				t.Errorf("%d partitions, restarts %t: errors %q, the case expects some: %t", partitions, restart, errs, fails)
+				t.Errorf("%d partitions, %s: errors %q, the case expects some: %t", partitions, way, errs, fails)
 			}
 			if !same(got, want, c.Ordered) {
-				t.Errorf("%d partitions, restarts %t:\n got %v\nwant %v", partitions, restart, got, want)
+				t.Errorf("%d partitions, %s:\n got %v\nwant %v", partitions, way, got, want)
 			}
 		}
 	}
 }
 
-// counts is how much was run.
-type counts struct{ cases, runs, restarts, excluded int }
+// checkPartitions checks how many partitions the datasets have.
+func checkPartitions(t *testing.T, c *table) {
+	got, errs := run(t, c, append(slices.Clone(c.Pipeline), step{Op: "glom"}), nil)
+	if len(errs) > 0 || len(got) != len(c.Expected) {
+		t.Errorf("%d batches, errors %q", len(got), errs)
+	}
+	for i, batch := range got {
+		if len(batch) != c.OutPartitions {
+			t.Errorf("batch %d has %d partitions, expected %d", i+1, len(batch), c.OutPartitions)
+		}
+	}
+}
 
-// partitioned are cases whose result is about partitions: they hold for the two that they were made with.
-var partitioned = []string{"mapPartitions", "glom"}
+// counts is how much was run.
+type counts struct{ cases, runs, ended, excluded int }
+
+// ofPartitions says that the result is about partitions: it holds for the two that the case was made with.
+func (c *table) ofPartitions() bool {
+	return slices.ContainsFunc(c.Pipeline, func(s step) bool { return s.Op == "mapPartitions" || s.Op == "glom" })
+}
 
 // TestTables runs every table case.
 func TestTables(t *testing.T) {
@@ -85,7 +111,10 @@ func TestTables(t *testing.T) {
 	excluded := map[string]bool{}
 	for _, c := range all(t) {
 		if len(c.Pipeline) == 0 || c.Expected == nil && c.Snapshots == nil {
-			continue // not a table: see the other tests, and docs/conformance.md
+			if _, ok := others[c.name()]; !ok {
+				t.Errorf("%q is no table, and nothing says what shows it", c.name())
+			}
+			continue
 		}
 		if _, ok := exclusions[c.name()]; ok {
 			excluded[c.name()] = true
@@ -100,6 +129,9 @@ func TestTables(t *testing.T) {
 			if c.Snapshots != nil {
 				check(t, c, append(slices.Clone(c.Pipeline), step{Op: "stateSnapshots"}), elements(t, c.Snapshots), &count)
 			}
+			if c.OutPartitions > 0 {
+				checkPartitions(t, c)
+			}
 		})
 	}
 	for name := range exclusions {
@@ -107,7 +139,7 @@ func TestTables(t *testing.T) {
 			t.Errorf("%q is excluded, but there is no such case", name)
 		}
 	}
-	t.Logf("%d cases, %d runs with 1, 2 and 5 partitions, %d restarts; %d cases excluded", count.cases, count.runs, count.restarts, count.excluded)
+	t.Logf("%d cases, %d runs with 1, 2 and 5 partitions, %d restarts and losses of executors; %d cases excluded", count.cases, count.runs, count.ended, count.excluded)
 	for name, why := range exclusions {
 		t.Logf("excluded: %s: %s", name, why)
 	}

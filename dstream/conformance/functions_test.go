@@ -20,7 +20,7 @@ func pairWith(v string) func(string) string {
 	return func(s string) string { return list(s, v) }
 }
 
-var maps = map[string]func(string) string{
+var elementwise = map[string]func(string) string{
 	"toString": func(s string) string { return text(fmt.Sprint(value(s))) },
 	"pair_1":   pairWith("1"),
 	"pair_x":   pairWith(`"x"`),
@@ -62,7 +62,7 @@ var partitionFns = map[string]func(iter.Seq[string]) iter.Seq[string]{
 }
 
 var transforms = map[string]func(dataset, time.Time) dataset{
-	"rdd_map_toString": func(r dataset, _ time.Time) dataset { return rdd.Map(r, maps["toString"]) },
+	"rdd_map_toString": func(r dataset, _ time.Time) dataset { return rdd.Map(r, elementwise["toString"]) },
 	"returns_null":     func(dataset, time.Time) dataset { return dataset{} },
 }
 

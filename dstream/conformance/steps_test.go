@@ -56,7 +56,7 @@ func (st step) options() []dstream.Option {
 func (p program) one(s stream, st step) stream {
 	switch st.Op {
 	case "map":
-		return dstream.Map(s, named(maps, st.Fn))
+		return dstream.Map(s, named(elementwise, st.Fn))
 	case "flatMap":
 		return dstream.FlatMap(s, named(flatMaps, st.Fn))
 	case "filter":
@@ -138,7 +138,7 @@ func windowed(s stream, st step) stream {
 func (p program) keyed(s keyed, st step) stream {
 	switch st.Op {
 	case "mapValues":
-		return elementsOf(dstream.MapValues(s, named(maps, st.Fn)))
+		return elementsOf(dstream.MapValues(s, named(elementwise, st.Fn)))
 	case "flatMapValues":
 		return elementsOf(dstream.FlatMapValues(s, named(flatMaps, st.Fn)))
 	case "groupByKey":

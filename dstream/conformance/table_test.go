@@ -24,7 +24,9 @@ type table struct {
 	Expected  []json.RawMessage `json:"expected"`
 	Snapshots []json.RawMessage `json:"expectedStateSnapshots"`
 	Ordered   bool              `json:"ordered"`
-	Fails     *struct {
+	// OutPartitions is how many partitions each dataset must have.
+	OutPartitions int `json:"expectedNumPartitions"`
+	Fails         *struct {
 		Batch int `json:"atBatch"`
 	} `json:"expect_error"`
 	Queries []struct {
@@ -32,6 +34,10 @@ type table struct {
 		ToMS     int64             `json:"to_ms"`
 		Expected []json.RawMessage `json:"expectedSet"`
 	} `json:"queries"`
+	// Steps are what a case that is no table does, one after the other.
+	Steps []json.RawMessage `json:"steps"`
+	// Cases are its variants.
+	Cases []json.RawMessage `json:"cases"`
 }
 
 // step is one operator with what it is given.
