@@ -64,3 +64,67 @@ func FlatMapValues[K comparable, V, U any](r RDD[KV[K, V]], f func(V) iter.Seq[U
 	})
 	return then(r, n.Keep(r.node.Partitioned()))
 }
+
+// AggregateByKey combines the values of each key: add takes a value into an aggregate that began as zero, merge joins
+// the aggregates of two partitions. Either may change its first argument: every key of every partition begins with a
+// zero of its own.
+func AggregateByKey[K comparable, V, C any](r RDD[KV[K, V]], zero C, add func(C, V) C, merge func(a, b C) C, parts ...int) RDD[KV[K, C]] {
+	const op = "aggregateByKey"
+	c, ok := resolve[C](r.scope, op)
+	if !ok {
+		return then(r, lineage.Empty[KV[K, C]](r.scope))
+	}
+	return combine(r, op, lineage.Combiner[V, C]{Value: add, Merge: merge, Create: func(v V) C {
+		mine := zero
+		c.Own(&mine)
+		return add(mine, v)
+	}}, parts)
+}
+
+// FoldByKey combines the values of each key with f, which must be associative, beginning with zero in every partition.
+func FoldByKey[K comparable, V any](r RDD[KV[K, V]], zero V, f func(a, b V) V, parts ...int) RDD[KV[K, V]] {
+	return AggregateByKey(r, zero, f, f, parts...)
+}
+
+// CountByKey counts the records of each key.
+func CountByKey[K comparable, V any](r RDD[KV[K, V]], parts ...int) RDD[KV[K, int64]] {
+	ones := MapValues(r, func(V) int64 { return 1 })
+	return ReduceByKey(ones, func(a, b int64) int64 { return a + b }, parts...)
+}
+
+// Keys has the key of every record, in its place.
+func Keys[K comparable, V any](r RDD[KV[K, V]]) RDD[K] {
+	return Map(r, func(p KV[K, V]) K { return p.Key })
+}
+
+// Values has the value of every record, in its place.
+func Values[K comparable, V any](r RDD[KV[K, V]]) RDD[V] {
+	return Map(r, func(p KV[K, V]) V { return p.Value })
+}
+
+// KeyBy gives every record the key that f says.
+func KeyBy[T any, K comparable](r RDD[T], f func(T) K) RDD[KV[K, T]] {
+	return Map(r, func(v T) KV[K, T] { return KV[K, T]{Key: f(v), Value: v} })
+}
+
+// GroupBy collects the records of each key that f says, in order of partition and arrival.
+func GroupBy[T any, K comparable](r RDD[T], f func(T) K, parts ...int) RDD[KV[K, []T]] {
+	return GroupByKey(KeyBy(r, f), parts...)
+}
+
+// PartitionBy spreads the records by key, in order of partition and arrival: records of the same key are in the same
+// partition, where operators by key with the same number of partitions find them without moving them again.
+func PartitionBy[K comparable, V any](r RDD[KV[K, V]], parts ...int) RDD[KV[K, V]] {
+	const op = "partitionBy"
+	n := partitions(r.scope, op, parts)
+	if r.node.Partitioned() == (lineage.Partitioning{By: lineage.ByKey, Parts: n}) {
+		return r
+	}
+	key, okKey := resolveKey[K](r.scope, op)
+	value, okValue := resolve[V](r.scope, op)
+	if !okKey || !okValue {
+		return then(r, lineage.Empty[KV[K, V]](r.scope))
+	}
+	d := side[K, V]{Node: r.node, Split: split[K, V], Value: value}
+	return then(r, lineage.PartitionBy(r.scope, d, lineage.JoinKey[K]{Codec: key, By: lineage.ByKey, Parts: n}, Pair[K, V]))
+}

@@ -154,15 +154,11 @@ func CoGroup[L, R any, K comparable, V, W, Q any](s *Scope, l Side[L, K, V], r S
 // spread is how the dataset called of gets the pairs of a side, its dep'th dependency.
 func (d Side[P, K, V]) spread(of dataset.ID, dep int, k JoinKey[K]) ([]dataset.Dep, side[K, V]) {
 	deps, visit := partitioned(dataset.ShuffleID{Of: of, Dep: dep}, d.Node, d.Split, k.Codec, d.Value, k.By, k.Parts)
-	return deps, side[K, V]{visit: visit, value: d.Value, own: deps[0].Shuffle == nil && !settled(d.Value)}
+	return deps, side[K, V]{visit}
 }
 
 // side is a Side that is spread by key.
-type side[K comparable, V any] struct {
-	visit visits[K, V]
-	value *codec.Codec[V]
-	own   bool // values come as the user left them, without a shuffle, and he may go on to change them
-}
+type side[K comparable, V any] struct{ visit visits[K, V] }
 
 // held is the values of one side of a partition, by the row of their key.
 type held[V any] struct {
@@ -187,9 +183,6 @@ func (d side[K, V]) hold(t dataset.Task, part int, rows *table.Table[K, int32], 
 				*row = int32(rows.Len() - 1)
 			}
 			h.rows, h.vals = append(h.rows, *row), append(h.vals, vals[i])
-			if d.own {
-				d.value.Own(&h.vals[len(h.vals)-1])
-			}
 		}
 		return true
 	})

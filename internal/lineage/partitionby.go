@@ -34,7 +34,16 @@ func partitioned[P any, K comparable, V any](name dataset.ShuffleID, n *Node[P],
 	if parts == 1 && n.parts == 1 || by != "" && n.by == (Partitioning{By: by, Parts: parts}) {
 		return same(n), func(t dataset.Task, part int, visit func([]K, []V) bool) {
 			some := newSome(visit)
-			each(t, part, some.add)
+			if value.Fixed {
+				each(t, part, some.add)
+			} else { // whoever made the values may change them before they are visited
+				mine := new(V)
+				each(t, part, func(k K, v V) bool {
+					*mine = v
+					value.Own(mine)
+					return some.add(k, *mine)
+				})
+			}
 			if some.inside {
 				t.Fail(errRecovered)
 			}
