@@ -163,6 +163,7 @@ type touched[S any] struct {
 	row int32 // of the state before the batch, -1: none
 	has bool  // there is state
 	put bool  // it is val; else it is as before the batch
+	cut bool  // val may be a part of a longer string, which must not live as long as a state
 }
 
 // advance calls the function for every record, then for every key that times out.
@@ -203,7 +204,7 @@ func (d *mapped[P, K, V, S, U]) advance(t dataset.Task, part int, base *state[K,
 		}
 		return true
 	})
-	made := changed(keys)
+	made := changed(keys, d.m.State)
 	if d.m.Timeout > 0 {
 		d.timeOut(t, base, made, cell, call, emit)
 	}
@@ -237,14 +238,20 @@ func (d *mapped[P, K, V, S, U]) timeOut(t dataset.Task, base *state[K, S], made 
 }
 
 // changed is what the keys of a batch change: each key once, whatever came in between.
-func changed[K comparable, S any](keys *table.Table[K, touched[S]]) *delta[K, S] {
+func changed[K comparable, S any](keys *table.Table[K, touched[S]], codec *codec.Codec[S]) *delta[K, S] {
 	made := &delta[K, S]{}
 	of := keys.Values()
+	kept := func(c *touched[S]) S {
+		if c.cut {
+			codec.Own(&c.val)
+		}
+		return c.val
+	}
 	var order []int64 // row and index of keys with a row, to be sorted by row
 	for i, k := range keys.Keys() {
 		switch c := &of[i]; {
 		case c.row < 0 && c.has:
-			made.keys, made.added = append(made.keys, k), append(made.added, c.val)
+			made.keys, made.added = append(made.keys, k), append(made.added, kept(c))
 		case c.row >= 0 && !c.has:
 			made.removed = append(made.removed, c.row)
 		case c.row >= 0 && c.put:
@@ -255,7 +262,7 @@ func changed[K comparable, S any](keys *table.Table[K, touched[S]]) *delta[K, S]
 	slices.Sort(order)
 	made.rows, made.vals = make([]int32, len(order)), make([]S, len(order))
 	for i, o := range order {
-		made.rows[i], made.vals[i] = int32(o>>32), of[uint32(o)].val
+		made.rows[i], made.vals[i] = int32(o>>32), kept(&of[uint32(o)])
 	}
 	return made
 }

@@ -67,11 +67,13 @@ func (c *Cell[S]) TimingOut() bool { return c.timingOut }
 func (c *Cell[S]) settle(to *touched[S], timeout bool) {
 	switch {
 	case c.removed:
-		to.val, to.has, to.put = *new(S), false, false
+		to.val, to.has, to.put, to.cut = *new(S), false, false, false
 	case c.updated:
 		to.val, to.has, to.put = c.val, true, true
 		if !settled(c.codec) {
 			c.codec.Own(&to.val) // the user may keep and change what he gave
+		} else {
+			to.cut = !c.codec.Plain
 		}
 	case c.has && timeout && !to.put:
 		to.val, to.put = *c.kept, true
