@@ -178,8 +178,11 @@ func (p *paneReader[K, C]) add(index int64, row int32) {
 	if index < p.s.from(p.at) {
 		return
 	}
-	for p.next < len(p.panes) && p.panes[p.next].index < index {
-		p.next++
+	if p.next < len(p.panes) && p.panes[p.next].index < index { // the next one, or one far behind it
+		if p.next++; p.next < len(p.panes) && p.panes[p.next].index < index {
+			n, _ := slices.BinarySearchFunc(p.panes[p.next:], index, byIndex[C])
+			p.next += n
+		}
 	}
 	if p.next == len(p.panes) || p.panes[p.next].index > index {
 		p.panes = slices.Insert(p.panes, p.next, keyedPane[C]{index: index, at: p.at})
@@ -209,8 +212,12 @@ func (p *paneReader[K, C]) install() {
 	s.list = append(s.list, old...)
 }
 
-// overlay puts the values of one run in the place of those of another.
+// overlay puts the values of one run in the place of those of another. a is not used any more: an image comes in chunks
+// of rows that follow each other, and the values before them are not moved for each.
 func overlay[C any](a, b run[C]) (out run[C]) {
+	if n := len(a.rows); n == 0 || a.rows[n-1] < b.rows[0] {
+		return run[C]{append(a.rows, b.rows...), append(a.vals, b.vals...)}
+	}
 	for i, j := 0, 0; i < len(a.rows) || j < len(b.rows); {
 		if j == len(b.rows) || i < len(a.rows) && a.rows[i] < b.rows[j] {
 			out.rows, out.vals = append(out.rows, a.rows[i]), append(out.vals, a.vals[i])

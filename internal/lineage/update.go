@@ -125,7 +125,10 @@ func (d *updated[K, V, S, Q]) advance(t dataset.Task, part int, base *state[K, S
 			}
 		}
 	}
-	for _, g := range fresh {
+	for i, g := range fresh {
+		if i%checkEvery == 0 {
+			checkContext(t)
+		}
 		var v S
 		keep := false
 		if d.updateKey != nil {
