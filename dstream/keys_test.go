@@ -21,7 +21,9 @@ func TestKeysThatAreComparedByAddressAreRefused(t *testing.T) {
 		dstream.ReduceByKeyAndWindowInverse(pairs, dstream.Sum, dstream.Sum, time.Second, time.Second).Print()
 		dstream.GroupByKeyAndWindow(pairs, time.Second, time.Second).Print()
 		dstream.CountByValueAndWindow(dstream.Map(stream[int](c), func(int) message { return nil }), time.Second, time.Second).Print()
-		dstream.MapWithState(pairs, func(time.Time, message, dstream.Opt[int], *dstream.State[int]) dstream.Opt[int] { return dstream.None[int]() }).Print()
+		dstream.MapWithState(pairs, func(time.Time, message, dstream.Opt[int], *dstream.State[int]) dstream.Opt[int] {
+			return dstream.None[int]()
+		}).Print()
 		pairs.Repartition(2).Print() // is not by key
 		return nil
 	})
