@@ -69,7 +69,9 @@ func TestTotalsAddUp(t *testing.T) {
 func TestRunningCountsHoldEveryWordInEveryBatch(t *testing.T) {
 	input := [][]string{{"to be or", "not to be"}, {}, {"be"}}
 	want := []string{"(be,2) (not,1) (or,1) (to,2)", "(be,2) (not,1) (or,1) (to,2)", "(be,3) (not,1) (or,1) (to,2)"}
-	op := func(lines *dstream.DStream[string]) *dstream.DStream[count] { return counts(lines, kind{running: true}) }
+	op := func(lines *dstream.DStream[string]) *dstream.DStream[count] {
+		return counts(lines, kind{running: true})
+	}
 	for i, batch := range streamtest.Run(t, input, op) {
 		var words []string
 		for _, c := range batch {
