@@ -1,7 +1,9 @@
 package codec_test
 
 import (
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/raftstream/raftstream/dstream/rdd"
 	"github.com/raftstream/raftstream/internal/codec"
@@ -25,12 +27,23 @@ func bench[T any](b *testing.B, v T) {
 	got := new(T)
 	buf := make([]byte, 0, 1024)
 	b.ReportAllocs()
+	before := cpu(b)
 	for b.Loop() {
 		buf = c.Append(buf[:0], &v)
 		if _, err := c.Read(buf, got); err != nil {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64((cpu(b) - before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+}
+
+// cpu is the processor time of the process so far.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkKV(b *testing.B) { bench(b, rdd.Pair("some key", int64(1234))) }

@@ -39,6 +39,12 @@ func fullWindow(b *testing.B, panes int64, of int, inverse func(a, b int64) int6
 	return w, w.next(b, [][]pair[string, int64]{paneOf(2*int(panes)-1, of)})
 }
 
+// spend reports the processor time between its call and that of what it gives.
+func spend(b *testing.B) func() {
+	before := cpu(b)
+	return func() { b.ReportMetric(float64((cpu(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op") }
+}
+
 // BenchmarkWindow100k is a window of 100 000 keys that moves by a pane: the pane's records combined, the window made and
 // read. By hand, the window is computed again: the pane's records are combined, and the tables of all panes are merged into
 // another one and read.
@@ -54,6 +60,7 @@ func BenchmarkWindow100k(b *testing.B) {
 			b.Run(fmt.Sprintf("%d%%/%s/%d", 100/of, c.name, c.panes), func(b *testing.B) {
 				w, n := fullWindow(b, c.panes, of, c.inverse)
 				b.ReportAllocs()
+				defer spend(b)()
 				for b.Loop() {
 					w.e.Run.Attempt++
 					rows := 0
@@ -77,6 +84,7 @@ func BenchmarkWindow100k(b *testing.B) {
 			}
 			last := paneOf(59, of)
 			b.ReportAllocs()
+			defer spend(b)()
 			for b.Loop() {
 				tables[59] = table.New[string, int64](key.Own)
 				for i := range last {
