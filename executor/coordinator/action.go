@@ -49,7 +49,6 @@ type call struct {
 	job        int             // of the output's jobs, numbered over all calls
 	over       bool            // the function has returned
 	final      error           // why the batch fails or ends, whatever the function makes of it
-	oversize   bool            // it asked for more than can be collected
 }
 
 var _ dataset.Jobs = (*call)(nil)
@@ -60,15 +59,19 @@ func (c *call) run(ctx context.Context, act dataset.Action) error {
 	c.ctx, end = context.WithCancelCause(ctx)
 	defer end(nil)
 	info := dataset.Batch{App: c.order.App.ID, Time: c.order.Time, Attempt: c.order.Authority.Attempt}
-	err := c.guard(ctx, func() error { return act.Call(c.ctx, info, c.root, c) })
+	var returned error
+	err := c.guard(ctx, func() error {
+		returned = act.Call(c.ctx, info, c.root, c)
+		return returned
+	})
 	end(errReturned)
 	c.turn <- struct{}{}
 	c.over = true
 	<-c.turn
-	switch {
-	case c.final != nil:
+	if c.final != nil {
 		return c.final
-	case err != nil && c.oversize: // it comes to the same however often it is tried
+	}
+	if _, size := errors.AsType[*oversize](returned); size { // it comes to the same however often it is tried
 		return failed("%s failed: %v", c.what, err)
 	}
 	return err
@@ -104,10 +107,7 @@ func (c *call) Run(ctx context.Context, q dataset.Query, parts []int) ([]dataset
 	}
 	_, size := errors.AsType[*oversize](err)
 	_, failed := errors.AsType[*batchError](err)
-	switch {
-	case size:
-		c.oversize = true
-	case failed || errors.Is(err, errFenced) || ctx.Err() == nil: // else the function's own context has ended, or the run's
+	if !size && (failed || errors.Is(err, errFenced) || ctx.Err() == nil) { // else the function's own context has ended, or the run's
 		c.final = err
 	}
 	return nil, err
@@ -124,7 +124,7 @@ func (c *call) collect(ctx context.Context, q dataset.Query, parts []int) ([]dat
 	room := int64(dataset.MaxCollected)
 	s := &stage{
 		tree: c.tree, key: stageKey{kind: job.CollectTasks, output: c.output, job: c.job}, of: c.root, name: c.name,
-		collect: &job.CollectOrder{Count: q.Count, Limit: q.Limit, Bytes: room},
+		query: &q, room: &room,
 		done: func(res job.TaskResult, _ job.Peer) {
 			answers[index[res.Part]] = dataset.Answer{Records: res.Records, Rows: res.Rows}
 			room -= int64(len(res.Rows))
@@ -139,7 +139,6 @@ func (c *call) collect(ctx context.Context, q dataset.Query, parts []int) ([]dat
 		if err := c.before(ctx, c.root, map[dataset.ID]bool{}); err != nil {
 			return err
 		}
-		s.collect = &job.CollectOrder{Count: q.Count, Limit: q.Limit, Bytes: max(room, 0)}
 		return s.run(ctx, slices.Clone(pending))
 	})
 	if err == nil && room < 0 {

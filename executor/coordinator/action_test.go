@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,8 +49,8 @@ func TestActionsAreJobsOverThePartitionsAskedFor(t *testing.T) {
 		expect(t, "launches of the first", sorted(k.sent()[:3]), []string{"map:e1:0", "collect:e1:0", "collect:e3:2"})
 		expect(t, "launches of the second", k.since(3), []string{"collect:e1:0", "collect:e2:1", "collect:e3:2"})
 		expect(t, "rows", got, []string{"2;0;", "0;1;2;"})
-		if c := k.launches[1].Collect; c == nil || *c != (job.CollectOrder{Limit: 5, Bytes: dataset.MaxCollected}) {
-			t.Errorf("the order is %+v", c)
+		if c := k.launches[1].Collect; c == nil || *c != (job.CollectOrder{Limit: 5, Bytes: dataset.MaxCollected / 2}) {
+			t.Errorf("the order is %+v", c) // the two executors share the room
 		}
 		k.batch(2000, 5, 6)
 	})
@@ -316,4 +317,86 @@ func TestPartitionsThatAreNotThereAreRefused(t *testing.T) {
 		}
 		return err
 	}), func(_ *testing.T, k *keyed) { k.batch(1000, 5, 6) })
+}
+
+// The memory here is bounded, however many executors answer: they share the room. Who needs more than its share gets what
+// is left in its turn, and what fits is collected however it is spread.
+func TestExecutorsShareTheRoomForAnswers(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		sizes []int64 // of the answers of three partitions, of an executor each, in tenths of what can be collected
+		fits  bool
+	}{
+		{"evenly", []int64{3, 3, 3}, true},
+		{"all on one", []int64{0, 10, 0}, true},
+		{"two large ones", []int64{5, 0, 5}, true},
+		{"one is too large", []int64{0, 11, 0}, false},
+		{"together too large", []int64{5, 1, 5}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			size := func(part int) int64 { return tt.sizes[part] * dataset.MaxCollected / 10 }
+			runKeyed(t, acting(func(ctx context.Context, jobs dataset.Jobs) error {
+				answers, err := jobs.Run(ctx, everything, all)
+				if fits := err == nil; fits != tt.fits {
+					t.Errorf("collected: %v, expected %v: %v", fits, tt.fits, err)
+				}
+				for p, a := range answers {
+					if int64(len(a.Rows)) != size(p) {
+						t.Errorf("partition %d gave %d bytes, expected %d", p, len(a.Rows), size(p))
+					}
+				}
+				return nil
+			}), func(t *testing.T, k *keyed) {
+				var mu sync.Mutex
+				var flying int64 // bytes that may come at the same time
+				k.large = func(l *job.Launch) []byte { return make([]byte, size(l.Parts[0])) }
+				k.on = func(_ context.Context, _ job.Peer, l *job.Launch, part int) *job.TaskError {
+					if l.Kind != job.CollectTasks {
+						return nil
+					}
+					mu.Lock()
+					flying += l.Collect.Bytes
+					if flying > dataset.MaxCollected {
+						t.Errorf("answers of %d bytes are asked for at the same time", flying)
+					}
+					mu.Unlock()
+					<-time.After(time.Millisecond)
+					mu.Lock()
+					defer mu.Unlock()
+					flying -= l.Collect.Bytes
+					if n := size(part); n > l.Collect.Bytes {
+						return &job.TaskError{Fault: job.SizeFault, Text: fmt.Sprintf("%d bytes", n)}
+					}
+					return nil
+				}
+				k.batch(1000, 5, 6)
+			})
+		})
+	}
+}
+
+// What was too large and handled is not why the function failed later.
+func TestHandledOversizeDoesNotMakeAnotherErrorFinal(t *testing.T) {
+	calls := 0
+	runKeyed(t, acting(func(ctx context.Context, jobs dataset.Jobs) error {
+		calls++
+		if _, err := jobs.Run(ctx, everything, []int{0}); err == nil {
+			t.Error("the job ended well")
+		}
+		if calls < 3 {
+			return errors.New("the database is away")
+		}
+		return nil
+	}), func(t *testing.T, k *keyed) {
+		k.on = func(_ context.Context, _ job.Peer, l *job.Launch, _ int) *job.TaskError {
+			if l.Kind == job.CollectTasks {
+				return &job.TaskError{Fault: job.SizeFault, Text: "too much"}
+			}
+			return nil
+		}
+		k.batch(1000, 5, 6)
+		if calls != 3 {
+			t.Errorf("%d calls, expected 3", calls)
+		}
+	})
 }

@@ -49,7 +49,9 @@ type stage struct {
 	of      dataset.Dataset    // whose partitions are computed
 	shuffle dataset.Shuffle    // MapTasks
 	pins    map[int]id.Session // StateTasks: where partitions run
-	collect *job.CollectOrder  // CollectTasks
+	query   *dataset.Query     // CollectTasks
+	room    *int64             // CollectTasks: bytes that their answers may still have, all together
+	alone   bool               // CollectTasks: one executor at a time answers
 	done    func(job.TaskResult, job.Peer)
 	states  []*stateful // that its tasks go on from
 
@@ -81,12 +83,14 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 		} else {
 			s.rounds++
 			shares, err := s.assign(ctx, pending, peers)
-			if err == nil {
-				pending, err = s.round(ctx, shares)
-			}
 			if err != nil {
 				return err
 			}
+			now, later := s.turns(shares)
+			if pending, err = s.round(ctx, now); err != nil {
+				return err
+			}
+			pending = append(pending, later...)
 		}
 		if len(pending) == 0 {
 			return nil
@@ -110,6 +114,27 @@ func (s *stage) run(ctx context.Context, pending []int) error {
 		}
 	}
 	return nil
+}
+
+// turns gives the shares of a round, and the partitions of those that wait for a later one. Answers of an action come to
+// the memory here: executors share the room that is left for them, and when that is too little for one of them, each gets
+// all of it in its turn.
+func (s *stage) turns(shares []*share) (now []*share, later []int) {
+	if !s.alone {
+		return shares, nil
+	}
+	for _, x := range shares[1:] {
+		later = append(later, x.parts...)
+	}
+	return shares[:1], later
+}
+
+// collects gives the collect order of a launch, one of several of its round.
+func (s *stage) collects(launches int) *job.CollectOrder {
+	if s.query == nil {
+		return nil
+	}
+	return &job.CollectOrder{Count: s.query.Count, Limit: s.query.Limit, Bytes: max(*s.room, 0) / int64(launches)}
 }
 
 // usable lists the executors of this build that are not under suspicion, or all of them if there is no other.
@@ -170,6 +195,7 @@ type share struct {
 	restore [][]int
 	result  *job.LaunchResult
 	err     error
+	all     bool // it has all the room that there is for answers
 }
 
 // round launches the shares side by side and sorts the results. It returns the partitions for the next round.
@@ -177,6 +203,8 @@ func (s *stage) round(ctx context.Context, shares []*share) (again []int, err er
 	launches := make([]*job.Launch, len(shares))
 	for i, x := range shares {
 		launches[i] = s.launch(x)
+		x.all = len(shares) == 1
+		launches[i].Collect = s.collects(len(shares))
 	}
 	s.launchAll(ctx, shares, launches)
 	if ctx.Err() != nil {
@@ -199,7 +227,11 @@ func (s *stage) round(ctx context.Context, shares []*share) (again []int, err er
 				continue
 			}
 			again = append(again, part)
-			s.patient = s.patient || res.Err.Fault != job.LostFault && res.Err.Fault != job.StateFault
+			switch res.Err.Fault {
+			case job.LostFault, job.StateFault, job.SizeFault:
+			default:
+				s.patient = true
+			}
 			if e := s.fault(x, res); err == nil && !errors.As(e, &lost) {
 				err = e
 			}
@@ -273,7 +305,7 @@ func (s *stage) launch(x *share) *job.Launch {
 		Authority: s.order.Authority, App: s.order.App, Time: s.order.Time,
 		Kind: s.key.kind, Dataset: s.of.ID(), Output: s.output, Root: s.at,
 		Parts: x.parts, Try: s.rounds,
-		Inputs: s.inputs.of(s.leaves), MapOutputs: s.reads, States: s.bases(x), Collect: s.collect, Lineage: s.lineage,
+		Inputs: s.inputs.of(s.leaves), MapOutputs: s.reads, States: s.bases(x), Lineage: s.lineage,
 	}
 	if s.shuffle != nil {
 		l.Shuffle = s.shuffle.ID()
@@ -309,7 +341,10 @@ func (s *stage) fault(x *share, res job.TaskResult) error {
 		s.lostState(res.Part, x, e)
 		s.waiting = fmt.Sprintf("%s, partition %d: %s does not hold its state: %v", s.name, res.Part, peer.Name, e)
 	case job.SizeFault:
-		return &oversize{e.Text}
+		if x.all {
+			return &oversize{e.Text}
+		}
+		s.alone = true
 	default: // LostFault, and what a newer executor may answer
 		s.suspect(peer.Session, suspicion)
 		s.lostState(res.Part, x, e)
