@@ -257,6 +257,43 @@ func TestRateIsSavedUpForAboutOneSecond(t *testing.T) {
 	})
 }
 
+// A limit that is lifted is lifted for those who wait for it, however many there are and however low it was.
+func TestWhoWaitsForTheRateIsToldOfAnother(t *testing.T) {
+	for name, tc := range map[string]struct {
+		to     float64
+		within time.Duration
+	}{"lifted": {0, time.Millisecond}, "higher": {1e6, 100 * time.Millisecond}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newLedger(t).config(source(func(ctx context.Context, in dataset.Inlet) error {
+					var adding sync.WaitGroup
+					began := time.Now()
+					for range 64 {
+						adding.Go(func() {
+							if _, err := in.Add(ctx, lines("", 0, make([]string, 500)...)); err != nil {
+								t.Error(err)
+							}
+						})
+					}
+					adding.Wait()
+					if d := time.Since(began); d > time.Second+tc.within {
+						t.Errorf("they were done after %v, want 1 s", d)
+					}
+					<-ctx.Done()
+					return nil
+				}))
+				s, wait := run(t.Context(), t, c)
+				s.Limit(100)
+				time.Sleep(time.Second)
+				s.Limit(tc.to)
+				time.Sleep(10 * time.Minute)
+				s.Stop(true)
+				wait()
+			})
+		})
+	}
+}
+
 func TestRateIsSetWithinTheHighest(t *testing.T) {
 	for _, tc := range []struct {
 		name               string
