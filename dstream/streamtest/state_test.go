@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -217,5 +218,26 @@ func TestStateThatNobodyReadsGoesOn(t *testing.T) {
 	}, streamtest.Partitions(1), streamtest.RestartAfter(4))
 	if !slices.Equal(got[9], []stringInts{pair("a", 10)}) {
 		t.Errorf("got %v", got)
+	}
+}
+
+// Files that are complete are not written again by another run of their batch. The state below them goes on all the same
+// (rule 7).
+func TestStateGoesOnUnderFilesThatAreComplete(t *testing.T) {
+	prefix := filepath.Join(t.TempDir(), "out")
+	run := func() (updates int64) {
+		var n atomic.Int64
+		streamtest.Run(t, letters, func(s stream[string]) stream[string] {
+			dstream.UpdateStateByKey(dstream.Map(s, pairOne), func(values []int, state dstream.Opt[int]) dstream.Opt[int] {
+				n.Add(1)
+				return runningSum(values, state)
+			}).SaveAsTextFiles(prefix, "")
+			return s
+		})
+		return n.Load()
+	}
+	first := run()
+	if again := run(); again != first || first == 0 { // the same application, as after the loss of its last reports
+		t.Errorf("%d updates where the files were complete, %d where they were not", again, first)
 	}
 }
