@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -11,43 +12,125 @@ import (
 	"testing"
 	"time"
 
-	"github.com/raftstream/raftstream/dstream"
 	"github.com/raftstream/raftstream/dstream/streamtest"
 	"github.com/raftstream/raftstream/test/cluster/model"
 )
 
-// Two windows, sessions with timeouts and a join run while every node is killed in turn, three times each. The application
-// also writes which lines each batch had: from these the test kit computes what every batch had to give.
+// modelRun is the application of package model on a cluster, while lines come in.
+type modelRun struct {
+	*cluster
+	out    string
+	batch  time.Duration
+	params model.Params
+	lines  []string
+	feed   *feeder
+}
+
+// startModel starts three nodes and the application, and begins to send lines.
+func startModel(t *testing.T, batch time.Duration, p model.Params, lines []string, over time.Duration) *modelRun {
+	t.Helper()
+	binary := buildModel(t)
+	c := newCluster(t, 3, func(n *node) { n.binary = binary })
+	p.Out = filepath.Join(c.dir, "out")
+	args := []string{"submit", "model", "--name", "model", "--batch", batch.String(), "--param", "out=" + p.Out, "--param", fmt.Sprintf("window=%d", p.Window)}
+	if p.Checkpoint > 0 {
+		args = append(args, "--param", "checkpoint="+p.Checkpoint.String())
+	}
+	c.must(args...)
+	return &modelRun{cluster: c, out: p.Out, batch: batch, params: p, lines: lines, feed: c.feed("model", "p1", lines, over)}
+}
+
+// finish waits until windows are empty and sessions have ended, stops the application and computes everything again.
+func (r *modelRun) finish() {
+	r.t.Helper()
+	r.feed.wait(r.t, 180*time.Second)
+	pause(r.t, time.Duration(r.params.Window+4)*r.batch)
+	r.slowest()
+	r.stopped("model")
+	r.compare()
+	r.sameState()
+}
+
+// slowest logs the batches that took longest.
+func (r *modelRun) slowest() {
+	all := r.ran("model", 1000)
+	slices.SortFunc(all, func(a, b ran) int { return int(b.Processing - a.Processing) })
+	for _, b := range all[:min(3, len(all))] {
+		r.t.Logf("batch %d took %d ms, of %d batches", b.Time, b.Processing, len(all))
+	}
+}
+
+// Every operator that looks back or keeps something runs while every node is killed in turn, three times each. The
+// application also writes which lines each batch had: from these the test kit computes what every batch had to give.
 func TestTheWholeModelGivesWhatTheTestKitGivesWhoeverIsKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real processes for a minute; left out by -short")
 	}
 	t.Parallel()
 	random := rand.New(rand.NewPCG(seed(t), 11))
-	binary := buildModel(t)
-	c := newCluster(t, 3, func(n *node) { n.binary = binary })
-	out := filepath.Join(c.dir, "out")
-	c.must("submit", "model", "--name", "model", "--batch", model.Batch.String(), "--param", "out="+out)
-	lines := text(t, 60_000)
-	f := c.feed("model", "p1", lines, 35*time.Second)
+	r := startModel(t, 200*time.Millisecond, model.Params{Window: 10}, text(t, 30_000), 30*time.Second)
 	for range 3 {
-		for _, i := range random.Perm(len(c.nodes)) {
+		for _, i := range random.Perm(len(r.nodes)) {
 			pause(t, time.Duration(500+random.IntN(2000))*time.Millisecond)
-			n := c.nodes[i]
+			n := r.nodes[i]
 			if err := n.proc.Kill(); err != nil {
 				t.Fatal(err)
 			}
 			hold := time.Duration(random.IntN(1500)) * time.Millisecond
 			t.Logf("killed %s for %v", n.name, hold)
 			pause(t, hold)
-			c.start(n)
+			r.start(n)
 		}
 	}
-	f.wait(t, 180*time.Second)
-	pause(t, 2*model.Window) // so that windows empty and sessions end
-	c.stopped("model")
-	compareModel(t, out, lines)
-	c.sameState()
+	r.finish()
+}
+
+// Nodes are killed, paused and stopped in order, up to three at a time, the coordinator and the leader among them, and the
+// disk of one is wiped. Batches, windows and checkpoints differ from seed to seed.
+func TestTheWholeModelGivesWhatTheTestKitGivesWhateverFails(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real processes for a minute; left out by -short")
+	}
+	t.Parallel()
+	random := rand.New(rand.NewPCG(seed(t), 12))
+	batch := []time.Duration{200, 500, 1000}[random.IntN(3)] * time.Millisecond
+	p := model.Params{Window: []int{4, 10, 30}[random.IntN(3)]}
+	if random.IntN(3) > 0 {
+		p.Checkpoint = batch * time.Duration(1+random.IntN(10))
+	}
+	t.Logf("batches of %v, %+v", batch, p)
+	r := startModel(t, batch, p, text(t, 20_000), 30*time.Second)
+	wipe := random.IntN(6)
+	for i := range 6 {
+		pause(t, time.Duration(200+random.IntN(2000))*time.Millisecond)
+		switch roles := []string{"coordinator", "leader"}; {
+		case i == wipe:
+			r.wipe(r.nodes[random.IntN(len(r.nodes))])
+		case random.IntN(3) == 0:
+			r.killRole(random, roles[random.IntN(len(roles))], "model")
+		default:
+			r.fault(random)
+		}
+	}
+	r.finish()
+}
+
+// wipe takes the disk of a node when nothing has its only copy there, and waits until it is a member again.
+func (r *modelRun) wipe(n *node) {
+	r.t.Helper()
+	await(r.t, 60*time.Second, "all nodes to be ready", r.allReady)
+	await(r.t, 60*time.Second, "copies of everything", func() bool { return r.copies("model") })
+	if err := n.proc.Kill(); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.RemoveAll(n.dir); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Logf("%s: wiped %s", time.Now().UTC().Format("15:04:05.000"), n.name)
+	r.start(n)
+	await(r.t, 60*time.Second, n.name+" to be a voter, and three members in all", func() bool { return r.threeMembers(n) })
+	await(r.t, 60*time.Second, "all nodes to be ready", r.allReady)
+	await(r.t, 60*time.Second, "the copies of what "+n.name+" held", func() bool { return r.copies("model") })
 }
 
 // buildModel builds the node that has the application.
@@ -103,7 +186,7 @@ func batchesOf(t *testing.T, prefix string, every time.Duration) (all []written)
 		all = append(all, w)
 	}
 	slices.SortFunc(all, func(a, b written) int { return int(a.at - b.at) })
-	for i := range all[1:] {
+	for i := range max(0, len(all)-1) {
 		if step := all[i+1].at - all[i].at; step != every.Milliseconds() {
 			t.Errorf("%s: from batch %d to %d are %d ms, expected %v", prefix, all[i].at, all[i+1].at, step, every)
 		}
@@ -111,10 +194,10 @@ func batchesOf(t *testing.T, prefix string, every time.Duration) (all []written)
 	return all
 }
 
-// compareModel computes again, with the test kit, what every batch had to write.
-func compareModel(t *testing.T, out string, lines []string) {
-	t.Helper()
-	in := batchesOf(t, out+"/lines", model.Batch)
+// compare computes again, with the test kit, what every batch had to write.
+func (r *modelRun) compare() {
+	r.t.Helper()
+	in := batchesOf(r.t, filepath.Join(r.out, model.Lines), r.batch)
 	var input [][]string
 	var got []string
 	for _, b := range in {
@@ -122,20 +205,23 @@ func compareModel(t *testing.T, out string, lines []string) {
 		got = append(got, b.lines...)
 	}
 	slices.Sort(got)
-	if want := slices.Sorted(slices.Values(lines)); !slices.Equal(got, want) {
-		t.Errorf("the batches had %d lines that are not the %d that were sent", len(got), len(want))
+	if want := slices.Sorted(slices.Values(r.lines)); !slices.Equal(got, want) {
+		r.t.Errorf("the batches had %d lines that are not the %d that were sent", len(got), len(want))
 	}
-	t.Logf("%d batches with %d lines", len(in), len(got))
-	compareOutput(t, out+"/counts", model.Slide, input, model.Counts)
-	compareOutput(t, out+"/sessions", model.Batch, input, model.Sessions)
+	r.t.Logf("%d batches with %d lines", len(in), len(got))
+	for _, o := range r.params.Outputs(r.batch) {
+		r.compareOutput(o, input)
+	}
 }
 
-func compareOutput(t *testing.T, prefix string, every time.Duration, input [][]string, graph func(*dstream.DStream[string]) *dstream.DStream[string]) {
+func (r *modelRun) compareOutput(o model.Output, input [][]string) {
+	t := r.t
 	t.Helper()
-	got := batchesOf(t, prefix, every)
-	want := streamtest.Run(t, input, graph, streamtest.BatchInterval(model.Batch), streamtest.Partitions(4))
+	got := batchesOf(t, filepath.Join(r.out, o.Name), time.Duration(o.Every)*r.batch)
+	want := streamtest.Run(t, input, o.Graph, streamtest.BatchInterval(r.batch), streamtest.Partitions(4))
 	if len(got) != len(want) {
-		t.Fatalf("%s: %d batches were written, the test kit gives %d", prefix, len(got), len(want))
+		t.Errorf("%s: %d batches were written, the test kit gives %d", o.Name, len(got), len(want))
+		return
 	}
 	records, wrong := 0, 0
 	for i, w := range got {
@@ -146,11 +232,11 @@ func compareOutput(t *testing.T, prefix string, every time.Duration, input [][]s
 			continue
 		}
 		if wrong++; wrong <= 3 {
-			t.Errorf("%s: batch %d (%d of %d) has %d records that are not the %d of the test kit", prefix, w.at, i+1, len(got), len(w.lines), len(want[i]))
+			t.Errorf("%s: batch %d (%d of %d) has %d records that are not the %d of the test kit", o.Name, w.at, i+1, len(got), len(w.lines), len(want[i]))
 		}
 	}
 	if wrong > 0 || records == 0 {
-		t.Errorf("%s: %d of %d batches differ, of %d records", prefix, wrong, len(got), records)
+		t.Errorf("%s: %d of %d batches differ, of %d records", o.Name, wrong, len(got), records)
 	}
-	t.Logf("%s: %d batches with %d records equal those of the test kit", prefix, len(got), records)
+	t.Logf("%s: %d batches with %d records equal those of the test kit", o.Name, len(got)-wrong, records)
 }
