@@ -72,32 +72,13 @@ func (s *stage) findStates(ctx context.Context) error {
 
 // partsOf lists, for every partition of d, the partitions of a dataset of its narrow lineage that it reads.
 func partsOf(d dataset.Dataset, of dataset.ID) [][]int {
-	type node struct {
-		id   dataset.ID
-		part int
-	}
 	all := make([][]int, d.Partitions())
 	for part := range all {
-		seen := map[node]bool{}
-		var visit func(d dataset.Dataset, p int)
-		visit = func(d dataset.Dataset, p int) {
-			if seen[node{d.ID(), p}] {
-				return
-			}
-			seen[node{d.ID(), p}] = true
+		job.WalkNarrow(d, part, func(d dataset.Dataset, p int) {
 			if d.ID() == of {
 				all[part] = append(all[part], p)
 			}
-			for _, dep := range d.Deps() {
-				if dep.Shuffle != nil {
-					continue
-				}
-				for _, q := range dep.Narrow(p) {
-					visit(dep.On, q)
-				}
-			}
-		}
-		visit(d, part)
+		})
 	}
 	return all
 }

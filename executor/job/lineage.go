@@ -26,6 +26,34 @@ func walk(d dataset.Dataset, seen map[dataset.ID]bool, each func(dataset.Dataset
 	return each(d)
 }
 
+// WalkNarrow visits what a task that computes a partition of d reads without a shuffle: that partition, then partitions of
+// other datasets below it, each once.
+func WalkNarrow(d dataset.Dataset, part int, each func(d dataset.Dataset, part int)) {
+	type node struct {
+		id   dataset.ID
+		part int
+	}
+	seen := map[node]bool{}
+	var visit func(d dataset.Dataset, part int)
+	visit = func(d dataset.Dataset, part int) {
+		n := node{d.ID(), part}
+		if seen[n] {
+			return
+		}
+		seen[n] = true
+		each(d, part)
+		for _, dep := range d.Deps() {
+			if dep.Shuffle != nil {
+				continue
+			}
+			for _, p := range dep.Narrow(part) {
+				visit(dep.On, p)
+			}
+		}
+	}
+	visit(d, part)
+}
+
 // FindShuffle gives the dependency of root's lineage that is the shuffle s.
 func FindShuffle(root dataset.Dataset, s dataset.ShuffleID) (dep dataset.Dep, ok bool) {
 	Walk(root, func(d dataset.Dataset) bool {

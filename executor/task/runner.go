@@ -172,6 +172,7 @@ type resolved struct {
 	app    dataset.App
 	inputs inputs
 	kept   *contents
+	of     dataset.Dataset // whose partitions are computed, nil for none
 	run    partition
 }
 
@@ -184,7 +185,7 @@ func (r *Runner) resolve(ctx context.Context, l *job.Launch) (*resolved, *Fault)
 	in := inputsOf(l.Inputs)
 	res := &resolved{app: app, inputs: in, kept: &contents{inputs: in}}
 	fault := Guard(ctx, app, func() (err error) { // a Transform is user code
-		res.run, err = r.find(app, l, res.inputs)
+		res.of, res.run, err = r.find(app, l, res.inputs)
 		return err
 	})
 	return res, fault
@@ -194,52 +195,53 @@ func mismatch(format string, args ...any) *job.TaskError {
 	return &job.TaskError{Fault: job.MismatchFault, Text: fmt.Sprintf(format, args...)}
 }
 
-// find gives what runs the launch's partitions, after it has checked that the graph here is the coordinator's.
-func (r *Runner) find(app dataset.App, l *job.Launch, in inputs) (partition, error) {
+// find gives the dataset of the launch and what runs its partitions, after it has checked that the graph here is the coordinator's.
+func (r *Runner) find(app dataset.App, l *job.Launch, in inputs) (of dataset.Dataset, run partition, err error) {
 	if l.Kind == job.CheckpointTasks { // the state is there: no dataset is computed
-		return r.checkpointer(l)
+		run, err = r.checkpointer(l)
+		return nil, run, err
 	}
 	root, out, err := lineage(app, l, in)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	of, run := root, partition(nil)
+	of = root
 	switch l.Kind {
 	case job.OutputTasks:
 		if out == nil {
-			return nil, mismatch("the launch of an output names none")
+			return nil, nil, mismatch("the launch of an output names none")
 		}
 		run = func(t *task, res *job.TaskResult) error { return r.output(t, out, root, res) }
 	case job.MapTasks:
 		dep, ok := job.FindShuffle(root, l.Shuffle)
 		if !ok {
-			return nil, mismatch("shuffle %v is not in the lineage of %s", l.Shuffle, rootName(l, out))
+			return nil, nil, mismatch("shuffle %v is not in the lineage of %s", l.Shuffle, rootName(l, out))
 		}
 		of, run = dep.On, func(t *task, res *job.TaskResult) error { return r.mapSide(t, dep.Shuffle, res.Part) }
 	case job.CollectTasks:
 		act, ok := out.(dataset.Action)
 		if !ok || l.Collect == nil {
-			return nil, mismatch("the launch collects for %s: that is no action, or there is no order", rootName(l, out))
+			return nil, nil, mismatch("the launch collects for %s: that is no action, or there is no order", rootName(l, out))
 		}
 		run = collector(l, act, root)
 	case job.StateTasks:
 		d, ok := stateful(root, l.Dataset)
 		if !ok {
-			return nil, mismatch("dataset %v with keyed state is not in the lineage of %s here", l.Dataset, rootName(l, out))
+			return nil, nil, mismatch("dataset %v with keyed state is not in the lineage of %s here", l.Dataset, rootName(l, out))
 		}
 		of, run = d, func(t *task, res *job.TaskResult) error { return r.advance(t, d, res.Part) }
 	default:
-		return nil, mismatch("launch of unknown kind %d", l.Kind)
+		return nil, nil, mismatch("launch of unknown kind %d", l.Kind)
 	}
 	if of.ID() != l.Dataset {
-		return nil, mismatch("dataset %v was asked for, it is %v here", l.Dataset, of.ID())
+		return nil, nil, mismatch("dataset %v was asked for, it is %v here", l.Dataset, of.ID())
 	}
 	for _, p := range l.Parts {
 		if p < 0 || p >= of.Partitions() {
-			return nil, mismatch("partition %d of dataset %v was asked for, it has %d", p, of.ID(), of.Partitions())
+			return nil, nil, mismatch("partition %d of dataset %v was asked for, it has %d", p, of.ID(), of.Partitions())
 		}
 	}
-	return run, nil
+	return of, run, nil
 }
 
 // lineage gives the dataset whose lineage the stage belongs to, and the output operation that it is of: none where an
@@ -340,6 +342,9 @@ func (r *Runner) runOne(ctx context.Context, l *job.Launch, res *resolved, part 
 	result := job.TaskResult{Part: part}
 	fault := Guard(ctx, res.app, func() error {
 		err := res.run(t, &result)
+		if err == nil && t.failed == nil {
+			err = r.leave(t, res.of, part)
+		}
 		if t.failed != nil {
 			return t.failed
 		}

@@ -181,6 +181,21 @@ func (r *Runner) advance(t *task, d dataset.Stateful, part int) error {
 	}
 }
 
+// leave makes the state of a partition's narrow lineage that its task has not left. User code need not read its input,
+// or all of it, and an output that is complete reads none; the coordinator takes it that a task that ended well has
+// left all state that it goes on from (rule 7).
+func (r *Runner) leave(t *task, of dataset.Dataset, part int) (err error) {
+	if of == nil || len(t.launch.States) == 0 {
+		return nil
+	}
+	job.WalkNarrow(of, part, func(d dataset.Dataset, p int) {
+		if st, ok := d.(dataset.Stateful); ok && err == nil {
+			err = r.advance(t, st, p)
+		}
+	})
+	return err
+}
+
 // checkpointer gives what runs a launch of CheckpointTasks.
 func (r *Runner) checkpointer(l *job.Launch) (partition, error) {
 	if l.Checkpoint == nil || len(l.States) != 1 || len(l.Checkpoint.Numbers) != len(l.Parts) {

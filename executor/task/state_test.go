@@ -176,6 +176,30 @@ func TestFirstBatchGoesOnFromNoState(t *testing.T) { // rule 7
 	}
 }
 
+// An output that is complete, and user code that leaves its input unread, give a result without reading the state. It
+// goes on all the same, once.
+func TestTaskThatReadsNoStateLeavesItAllTheSame(t *testing.T) { // rule 7
+	advanced := 0
+	b := totals(t, func(w *executortest.WordCount) {
+		w.Blind = true
+		w.OnState = func(dataset.Task, int) { advanced++ }
+	})
+	l := b.reading(job.Version{Time: zeroTime})
+	l.Parts = []int{1}
+	for range 2 {
+		if r := b.run(t, l)[0]; r.Err != nil || string(r.Receipt) != "null" {
+			t.Fatalf("the task ended with %q, %v", r.Receipt, r.Err)
+		}
+	}
+	if !b.states.Has(1, job.Held{Stream: 1, Part: 1, Version: first}) || advanced != 1 {
+		t.Errorf("the state was advanced %d times, expected once", advanced)
+	}
+	b.states.gone, l.Parts = true, []int{0}
+	if r := b.run(t, l)[0]; fault(r) != job.StateFault || r.Err.Part != 0 {
+		t.Errorf("a task whose state was given up ended with %v", r.Err)
+	}
+}
+
 func TestTaskWithoutItsStateSaysWhichIsMissing(t *testing.T) {
 	b := totals(t)
 	for part, r := range b.run(t, b.reading(job.Version{Time: zeroTime, Attempt: 5})) {

@@ -90,7 +90,7 @@ var Table = []Rule{
 
 	{"internal/archtest", nil, "checks read source text and import nothing of it"},
 	{"chaos/...", []string{"client", "chaos/..."}, "fault injectors know no engine internals"},
-	{"test/cluster/model", []string{"dstream", "connector/..."}, "the application of a test is written as a user would write it"},
+	{"test/cluster/model", []string{"dstream", "dstream/rdd", "connector/..."}, "the application of a test is written as a user would write it"},
 	{"test/cluster/model/node", []string{"test/cluster/model", "dstream", "cli"}, "main registers the application and calls cli.Main"},
 	{"test/...", []string{"client", "chaos/...", "test/..."}, "black-box tests talk through client"},
 	{"bench/...", []string{"..."}, "benchmarks measure anything"},
