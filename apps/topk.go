@@ -3,10 +3,10 @@ package apps
 import (
 	"cmp"
 	"fmt"
-	"iter"
-	"slices"
+	"time"
 
 	"github.com/raftstream/raftstream/dstream"
+	"github.com/raftstream/raftstream/dstream/rdd"
 )
 
 const (
@@ -42,31 +42,9 @@ func topK(c *dstream.Context, p topKParams) error {
 	return nil
 }
 
-// largest keeps the k words with the highest counts, in one partition. Each partition finds its own first, so that
-// little is moved.
+// largest keeps the k words with the highest counts, in order and in one partition.
 func largest(s *dstream.DStream[count], k int) *dstream.DStream[count] {
-	top := func(in iter.Seq[count]) iter.Seq[count] { return first(in, k) }
-	return dstream.MapPartitions(dstream.MapPartitions(s, top).Repartition(1), top)
-}
-
-// first gives the k words with the highest counts, in order.
-func first(in iter.Seq[count], k int) iter.Seq[count] {
-	return func(yield func(count) bool) {
-		var kept []count
-		for c := range in {
-			kept = append(kept, c)
-			if len(kept) >= 2*k+1000 { // sorted now and then: memory stays bounded, and few sorts are made
-				slices.SortFunc(kept, order)
-				kept = kept[:k]
-			}
-		}
-		slices.SortFunc(kept, order)
-		for _, c := range kept[:min(k, len(kept))] {
-			if !yield(c) {
-				return
-			}
-		}
-	}
+	return dstream.Transform(s, func(r rdd.RDD[count], _ time.Time) rdd.RDD[count] { return rdd.Bottom(r, k, order) })
 }
 
 // order puts frequent words first, and equally frequent ones in the order of the alphabet: it leaves nothing open, so

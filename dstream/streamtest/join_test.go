@@ -223,3 +223,25 @@ func TestJoinedValuesBelongToWhoGetsThem(t *testing.T) {
 		}
 	}
 }
+
+// Every state partition is read by several tasks, wherever they run, and nothing but the program makes the other side.
+func TestStatesPairWithStaticRecords(t *testing.T) {
+	input := [][]string{{"a", "b", "a"}, {"c"}, {}, {"b"}}
+	want := [][]string{
+		{"((a,2),1)", "((a,2),2)", "((b,1),1)", "((b,1),2)"},
+		{"((a,2),1)", "((a,2),2)", "((b,1),1)", "((b,1),2)", "((c,1),1)", "((c,1),2)"},
+		{"((a,2),1)", "((a,2),2)", "((b,1),1)", "((b,1),2)", "((c,1),1)", "((c,1),2)"},
+		{"((a,2),1)", "((a,2),2)", "((b,2),1)", "((b,2),2)", "((c,1),1)", "((c,1),2)"},
+	}
+	for _, parts := range []int{1, 2, 5} {
+		got := texts(streamtest.Run(t, input, func(s stream[string]) stream[joined[stringInts, int]] {
+			return dstream.Transform(running(s), func(r rdd.RDD[stringInts], _ time.Time) rdd.RDD[joined[stringInts, int]] {
+				return rdd.Cartesian(r, rdd.FromSlice(r, []int{1, 2}, 2))
+			})
+		}, streamtest.Partitions(parts), streamtest.RestartAfter(2)))
+		sortAll(got)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%d partitions: got %q, want %q", parts, got, want)
+		}
+	}
+}

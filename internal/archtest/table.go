@@ -81,7 +81,7 @@ var Table = []Rule{
 	{"connector/...", []string{"connector", "dstream"}, "a stock connector is written as a user would write it"},
 	{"client", []string{"api/..."}, "the client is used outside and drags nothing in"},
 
-	{"apps", []string{"dstream", "connector/..."}, "stock applications are written as a user would write them"},
+	{"apps", []string{"dstream", "dstream/rdd", "connector/..."}, "stock applications are written as a user would write them"},
 	{"examples/...", []string{"dstream/...", "connector/...", "cli"}, "examples are written as a user would write them"},
 	{"cmd/node", []string{"apps", "cli"}, "main registers applications and calls cli.Main"},
 	{"cli", []string{

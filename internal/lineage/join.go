@@ -49,11 +49,16 @@ func Join[L, R any, K comparable, V, W, Q any](s *Scope, l Side[L, K, V], r Side
 			j.matched = make([]bool, rows.Len())
 		}
 		more := true
+		var hashes [pairsAtOnce]uint64
+		var found [pairsAtOnce]int32
 		lefts.visit(t, part, func(keys []K, vals []V) bool {
 			checkContext(t)
+			for i := range keys {
+				hashes[i] = k.Codec.Hash(&keys[i])
+			}
+			rows.FindAll(hashes[:len(keys)], keys, found[:])
 			for i, key := range keys {
-				cell := key
-				if more = j.pair(key, vals[i], rows.Find(k.Codec.Hash(&cell), key)); !more {
+				if more = j.pair(key, vals[i], int(found[i])); !more {
 					return false
 				}
 			}
@@ -75,6 +80,8 @@ type joining[K comparable, V, W, Q any] struct {
 	join     func(K, V, bool, W, bool) Q
 	yield    func(Q) bool
 	outer    bool
+	left     V // owning takes an address: one for all records
+	right    W
 }
 
 // pair yields what there is for a record on the left; row is that of its key on the right, -1 if it has none.
@@ -88,10 +95,14 @@ func (j *joining[K, V, W, Q]) pair(key K, v V, row int) (more bool) {
 	for _, w := range j.held.of(row) {
 		mine := v
 		if j.ownLeft != nil {
-			j.ownLeft(&mine)
+			j.left = v
+			j.ownLeft(&j.left)
+			mine = j.left
 		}
 		if j.ownRight != nil {
-			j.ownRight(&w)
+			j.right = w
+			j.ownRight(&j.right)
+			w = j.right
 		}
 		if !j.yield(j.join(key, mine, true, w, true)) {
 			return false
@@ -170,15 +181,13 @@ type held[V any] struct {
 // hold reads the values of a partition. Keys without a row yet get the next one.
 func (d side[K, V]) hold(t dataset.Task, part int, rows *table.Table[K, int32], key *codec.Codec[K]) *held[V] {
 	h := &held[V]{}
-	cell := new(K) // hashing takes an address: one for the whole loop
 	d.visit(t, part, func(keys []K, vals []V) bool {
 		checkContext(t)
 		if len(h.vals) > math.MaxInt32-len(vals) {
 			t.Fail(fmt.Errorf("more than %d values on one side of partition %d of a join", math.MaxInt32, part))
 		}
 		for i := range keys {
-			*cell = keys[i]
-			row, found := rows.Row(key.Hash(cell), keys[i])
+			row, found := rows.Row(key.Hash(&keys[i]), keys[i])
 			if !found {
 				*row = int32(rows.Len() - 1)
 			}

@@ -25,16 +25,17 @@ func Cartesian[T, U, Q any](s *Scope, a *Node[T], b *Node[U], ofA *codec.Codec[T
 			return true
 		})
 		left := checkEvery
+		mine, yours := new(T), new(U) // owning takes an address: one for the whole loop
 		a.loop(t, part/b.parts, func(v T) bool {
 			for _, u := range held {
 				if left--; left == 0 {
 					left = checkEvery
 					checkContext(t)
 				}
-				mine := v
-				own(ofA, &mine)
-				own(ofB, &u)
-				if !yield(join(mine, u)) {
+				*mine, *yours = v, u
+				own(ofA, mine)
+				own(ofB, yours)
+				if !yield(join(*mine, *yours)) {
 					return false
 				}
 			}

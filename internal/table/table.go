@@ -63,6 +63,26 @@ func (t *Table[K, V]) Find(hash uint64, key K) int {
 	}
 }
 
+// FindAll is Find of many keys: what does not depend on each other is looked up at the same time.
+func (t *Table[K, V]) FindAll(hashes []uint64, keys []K, rows []int32) {
+	mask := t.mask()
+	for i, hash := range hashes {
+		h := uint32(hash)
+		rows[i] = -1
+		for at := h & mask; t.slots[at].row != 0; at = (at + 1) & mask {
+			if t.slots[at].hash == h {
+				rows[i] = int32(t.slots[at].row - 1)
+				break
+			}
+		}
+	}
+	for i, row := range rows[:len(hashes)] {
+		if row >= 0 && t.keys[row] != keys[i] { // another key of the same hash
+			rows[i] = int32(t.Find(hashes[i], keys[i]))
+		}
+	}
+}
+
 // put adds a row for a key whose search ended at the empty slot i.
 func (t *Table[K, V]) put(i, h uint32, key K) *V {
 	if len(t.keys) >= maxRows {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,6 +36,18 @@ func TestTableHoldsWhatAMapHolds(t *testing.T) {
 		}
 		if tab.Len() != len(want) {
 			t.Fatalf("%d rows, want %d", tab.Len(), len(want))
+		}
+		var hashes []uint64
+		var keys []int64
+		for k := int64(-50); k < 1500; k++ { // some of them are there
+			keys, hashes = append(keys, k), append(hashes, uint64(k)*0x9e3779b97f4a7c15&bits)
+		}
+		rows := make([]int32, len(keys))
+		tab.FindAll(hashes, keys, rows)
+		for i, k := range keys {
+			if row := slices.Index(order, k); int(rows[i]) != row || tab.Find(hashes[i], k) != row {
+				t.Fatalf("key %d: row %d of all, %d alone, want %d", k, rows[i], tab.Find(hashes[i], k), row)
+			}
 		}
 		for i, k := range tab.Keys() {
 			if k != order[i] || tab.Values()[i] != want[k] {
