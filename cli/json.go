@@ -56,6 +56,7 @@ type appJSON struct {
 	StoppedMS        int64           `json:"stopped_ms"`
 	CheckpointTimeMS int64           `json:"checkpoint_time_ms"`
 	CheckpointBytes  int64           `json:"checkpoint_bytes"`
+	CheckpointURL    string          `json:"checkpoint_url"`
 }
 
 // oneAppJSON is what app shows beyond apps.
@@ -134,7 +135,7 @@ func appOf(a *raftstreamv1.App) appJSON {
 		Coordinator: a.GetCoordinator(), ID: a.GetId(), Error: a.GetError(), Params: params,
 		BlockMS: a.GetBlockMs(), Partitions: a.GetPartitions(), Replication: a.GetReplication(),
 		Fingerprint: a.GetFingerprint(), SubmittedMS: a.GetSubmittedMs(), StoppedMS: a.GetStoppedMs(),
-		CheckpointTimeMS: a.GetCheckpointTimeMs(), CheckpointBytes: a.GetCheckpointBytes(),
+		CheckpointTimeMS: a.GetCheckpointTimeMs(), CheckpointBytes: a.GetCheckpointBytes(), CheckpointURL: a.GetCheckpointUrl(),
 	}
 }
 

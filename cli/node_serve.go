@@ -10,7 +10,9 @@ import (
 	"github.com/raftstream/raftstream/dstream"
 	"github.com/raftstream/raftstream/executor"
 	"github.com/raftstream/raftstream/executor/persist"
+	"github.com/raftstream/raftstream/executor/pieces"
 	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/bucket"
 	"github.com/raftstream/raftstream/internal/gossip"
 	"github.com/raftstream/raftstream/internal/httpd"
 	"github.com/raftstream/raftstream/internal/raftnode"
@@ -29,7 +31,7 @@ func (n *node) openExecutor() (err error) {
 	n.executor, err = executor.New(executor.Config{
 		Store: n.dir.Store(), Generation: n.dir.Generation(), Name: n.cfg.name, Addr: n.rpcAddr(), Slots: n.cfg.slots, Build: n.build,
 		Dialer: rpc.NewDialer(dialer), Executors: n.peers, Builder: dstream.Builder(), Blocks: n.blocks,
-		Cluster: n.dir.Cluster, Stamp: n.joinCluster, Logger: n.log,
+		Cluster: n.dir.Cluster, Stamp: n.joinCluster, Logger: n.log, Bucket: openBucket,
 		Persist: persist.Config{
 			FS: vfs.OS{}, Dir: n.dir.Kept(), MemoryBytes: n.cfg.persistMemory * mebibyte, DiskBytes: n.cfg.persistDisk * mebibyte,
 			ReserveBytes: uint64(n.cfg.diskReserve) * mebibyte,
@@ -40,6 +42,15 @@ func (n *node) openExecutor() (err error) {
 	}
 	n.peers.Attach(n.executor.Server())
 	return nil
+}
+
+// openBucket opens a bucket for checkpoints with what the environment of this process has for it.
+func openBucket(ctx context.Context, url string) (pieces.Bucket, error) {
+	b, err := bucket.Open(ctx, url, vfs.OS{})
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // runExecutor computes under the sessions that leading drivers open.
@@ -68,6 +79,7 @@ func (n *node) openServer() error {
 	api := &rpc.API{
 		Name: n.cfg.name, Addr: n.rpcAddr(), Version: version, Commit: commitID(), Build: n.build,
 		Leader: n.leaderAddr, Members: n.membership, Programs: dstream.Builder(), Cluster: n.dir.Cluster, Logger: n.log,
+		CheckBucket: bucket.Check,
 	}
 	config := rpc.ServerConfig{
 		Security: n.security, Store: n.dir.Store(), API: api, Logger: n.log,

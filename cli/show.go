@@ -92,6 +92,9 @@ func (e *env) printApp(j *oneAppJSON) error {
 	t.row("records processed", grouped(j.RecordsProcessed))
 	t.row("records discarded", grouped(j.RecordsDiscarded))
 	t.row("blocks with too few copies", j.UnderReplicated)
+	if j.CheckpointURL != "" {
+		t.row("checkpoints of state in", j.CheckpointURL)
+	}
 	if j.CheckpointTimeMS != 0 {
 		t.row("last checkpoint of state", fmt.Sprintf("%s, %s bytes", clock(j.CheckpointTimeMS), grouped(j.CheckpointBytes)))
 	}

@@ -18,6 +18,7 @@ import (
 // submitFlags are the flags of submit.
 type submitFlags struct {
 	name, paramsFile, requestID string
+	checkpointURL               string
 	batch, block                time.Duration
 	params                      []string
 	partitions, replication     int32
@@ -44,6 +45,7 @@ func (e *env) submitCommand(g *globals) *cobra.Command {
 	flags.StringVar(&f.requestID, "request-id", "", "id of this submission, to repeat it safely (default: random)")
 	flags.Int32Var(&f.partitions, "partitions", 0, "partitions of a shuffle (default: the executors' slots)")
 	flags.Int32Var(&f.replication, "replication", 0, "copies of each received block (default 2)")
+	flags.StringVar(&f.checkpointURL, "checkpoint-url", "", "bucket for checkpoints of keyed state, file:///DIR or s3://BUCKET/PREFIX (default: on executors)")
 	flags.BoolVar(&f.follow, "follow", false, "print batches as they complete, until the application has stopped")
 	return cmd
 }
@@ -51,7 +53,7 @@ func (e *env) submitCommand(g *globals) *cobra.Command {
 func (f *submitFlags) request(program string) (*raftstreamv1.SubmitRequest, error) {
 	r := &raftstreamv1.SubmitRequest{
 		RequestId: f.requestID, Program: program, Name: f.name, Params: make(map[string]string),
-		Partitions: f.partitions, Replication: f.replication,
+		Partitions: f.partitions, Replication: f.replication, CheckpointUrl: f.checkpointURL,
 	}
 	if r.RequestId == "" {
 		r.RequestId = randomID()

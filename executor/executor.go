@@ -21,6 +21,7 @@ import (
 	"github.com/raftstream/raftstream/executor/coordinator"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/executor/persist"
+	"github.com/raftstream/raftstream/executor/pieces"
 	"github.com/raftstream/raftstream/executor/shuffle"
 	"github.com/raftstream/raftstream/executor/state"
 	"github.com/raftstream/raftstream/executor/task"
@@ -52,8 +53,12 @@ type Config struct {
 	Builder   dataset.Builder
 	Blocks    *blocks.Store // opened and closed by the caller
 
-	Cluster func() string              // cluster id of the store, "" for none yet; optional
+	Cluster func() string              // cluster id of the store, "" for none yet; optional, but for buckets
 	Stamp   func(cluster string) error // stamps it; optional
+
+	// Bucket opens the bucket of a URL, for checkpoints of applications that ask for one; optional, such an application's
+	// checkpoints fail without.
+	Bucket func(ctx context.Context, url string) (pieces.Bucket, error)
 
 	BucketBytes int64           // limit of shuffle buckets in memory, 0 for shuffle.DefaultLimit
 	Persist     persist.Config  // where partitions of persisted datasets are kept; without its Logger
@@ -71,6 +76,7 @@ type Executor struct {
 	buckets   *shuffle.Store
 	states    *state.Store   // survives sessions: what it holds is named by its version
 	kept      *persist.Store // survives sessions, as states does
+	pieces    *pieces.Store
 	store     *blocks.Replicator
 	reader    *task.Blocks
 	tasks     *task.Runner
@@ -98,6 +104,7 @@ func New(c Config) (*Executor, error) {
 		buckets:  shuffle.NewStore(c.BucketBytes),
 		states:   state.New(c.Logger),
 		kept:     kept,
+		pieces:   pieces.New(pieces.Config{Open: c.Bucket, Cluster: c.Cluster, Logger: c.Logger}),
 		progress: make(chan *job.Progress, maxProgress),
 		stopping: make(chan struct{}),
 	}
@@ -105,7 +112,7 @@ func New(c Config) (*Executor, error) {
 	e.store = &blocks.Replicator{Self: c.Store, Local: c.Blocks.Put, Peers: e.peers.list, Remote: c.Executors, Logger: c.Logger}
 	e.reader = &task.Blocks{Store: c.Store, Local: c.Blocks.Get, Peer: e.peers.ofStore, Executors: c.Executors}
 	e.tasks = task.New(task.Config{
-		Slots: c.Slots, Graph: e.graphs.get, Logger: c.Logger, Blocks: e.reader, States: keyed{e.states}, Kept: e.kept, Store: e.storePiece,
+		Slots: c.Slots, Graph: e.graphs.get, Logger: c.Logger, Blocks: e.reader, States: keyed{e.states}, Kept: e.kept, Store: e.storePiece, Pieces: e.pieces,
 		Shuffles: exchange{e.buckets, &shuffle.Reader{Store: e.buckets, Peers: e.peers, Executors: c.Executors}},
 	})
 	e.control = control.New(control.Config{
@@ -167,6 +174,7 @@ func (e *Executor) Run(ctx context.Context) error {
 	refused := make(chan error, 1)
 	running.Go(func() { refused <- e.control.Run(work) })
 	running.Go(func() { e.clean(work) })
+	running.Go(func() { e.pieces.Run(work) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -176,7 +184,7 @@ func (e *Executor) Run(ctx context.Context) error {
 	close(e.stopping)
 	stop()
 	running.Wait() // from here on no order and no session begins anything
-	return errors.Join(err, e.stop(context.WithoutCancel(ctx)))
+	return errors.Join(err, e.stop(context.WithoutCancel(ctx)), e.pieces.Close())
 }
 
 // stop ends what works under the session, without a trace. Contexts of tasks end before their buckets are dropped. Keyed

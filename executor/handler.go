@@ -80,6 +80,7 @@ func (e *Executor) advance(p *job.Progress) {
 		e.buckets.Completed(p.App, p.Completed)
 	}
 	e.states.Progress(p)
+	e.pieces.Progress(p, p.Sweeper != 0 && p.Sweeper == e.peers.Self())
 	select {
 	case e.progress <- p:
 	case <-e.stopping:

@@ -20,7 +20,9 @@ import (
 	"github.com/raftstream/raftstream/executor/executortest"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/executor/local"
+	"github.com/raftstream/raftstream/executor/pieces"
 	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/bucket"
 	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/driver"
 	"github.com/raftstream/raftstream/internal/driver/batches"
@@ -44,6 +46,7 @@ type house struct {
 	source  *lines
 	app     id.App
 	members map[string]*member
+	bucket  *vfs.Mem                  // where checkpoints are, nil: on the members
 	slow    func(ctx context.Context) // what calls among members take; nil for no time
 	onState atomic.Pointer[func(t dataset.Task, part int)]
 	judged  int // results that were checked
@@ -139,8 +142,16 @@ func (l *lines) total(n int) map[string]int {
 // newHouse starts members and submits an application that checkpoints its state so often, 0 for never.
 // slow, which may be nil, takes the time of calls among members.
 func newHouse(t *testing.T, checkpoint time.Duration, slow func(ctx context.Context), names ...string) *house {
+	return newHouseWith(t, nil, checkpoint, slow, names...)
+}
+
+// bucketURL is the directory of the members' common disk where checkpoints are.
+const bucketURL = "file:///shared/states"
+
+// newHouseWith is newHouse with checkpoints in a bucket on a disk that all members share.
+func newHouseWith(t *testing.T, shared *vfs.Mem, checkpoint time.Duration, slow func(ctx context.Context), names ...string) *house {
 	clock := batches.NewClock(drivertest.Node, 0)
-	h := &house{net: local.NewNetwork(), slow: slow, source: &lines{words: 20, every: 100 * time.Millisecond}, members: map[string]*member{}}
+	h := &house{net: local.NewNetwork(), bucket: shared, slow: slow, source: &lines{words: 20, every: 100 * time.Millisecond}, members: map[string]*member{}}
 	h.Rig = drivertest.Start(t, clock.Observe, func(r *drivertest.Rig) []driver.Duty {
 		limits := driver.NewLimits()
 		return []driver.Duty{
@@ -175,6 +186,9 @@ func newHouse(t *testing.T, checkpoint time.Duration, slow func(ctx context.Cont
 	p := h.graph.Plan()
 	h.app = h.Submit("totals", func(c *fsm.ApplicationSubmitted) {
 		c.Program, c.Fingerprint, c.Factor = executortest.Program, p.Fingerprint(), 2
+		if shared != nil {
+			c.CheckpointURL = bucketURL
+		}
 		c.States = []fsm.StateStream{{Stream: 1, SlideMS: 1000, Partitions: 4}}
 	})
 	return h
@@ -206,6 +220,7 @@ func (h *house) start(name string) *process {
 	p.Executor, err = executor.New(executor.Config{
 		Store: storeOf(name), Generation: m.generation, Name: name, Addr: name, Slots: 2, Build: "build",
 		Dialer: p, Executors: mortal{p}, Builder: &executortest.Builder{Graph: h.graph}, Blocks: p.blocks, Logger: log,
+		Cluster: func() string { return h.View().Cluster() }, Bucket: p.openBucket,
 	})
 	if err != nil {
 		h.Fatal(err)
@@ -216,6 +231,32 @@ func (h *house) start(name string) *process {
 	go func() { p.done <- p.Run(ctx) }()
 	m.process = p
 	return p
+}
+
+// openBucket opens the bucket on the shared disk, to which nothing of a dead process goes.
+func (p *process) openBucket(ctx context.Context, url string) (pieces.Bucket, error) {
+	b, err := bucket.Open(ctx, url, p.house.bucket)
+	if err != nil {
+		return nil, err
+	}
+	return &mortalBucket{b, p}, nil
+}
+
+// mortalBucket is how a process reaches a bucket while it lives.
+type mortalBucket struct {
+	*bucket.Bucket
+	p *process
+}
+
+func (b *mortalBucket) Put(ctx context.Context, key string, data []byte) error {
+	if err := (mortal{b.p}).way(ctx); err != nil {
+		return err
+	}
+	return errors.Join(b.Bucket.Put(ctx, key, data), (mortal{b.p}).way(ctx))
+}
+
+func (b *mortalBucket) Delete(ctx context.Context, key string) error {
+	return errors.Join((mortal{b.p}).way(ctx), b.Bucket.Delete(ctx, key))
 }
 
 // kill ends a member's process as SIGKILL would: nothing of it goes out any more, its memory is gone, and its disk has
@@ -366,7 +407,7 @@ func (h *house) other() string {
 	return ""
 }
 
-// repaired reports whether every block that may be read yet, and every piece of the checkpoint, has two copies on disks
+// repaired reports whether every block that may be read yet, and every piece of the checkpoint outside a bucket, has two copies on disks
 // that are there.
 func (h *house) repaired() bool {
 	there := map[id.Store]bool{}
@@ -384,7 +425,7 @@ func (h *house) repaired() bool {
 	}
 	pieces := 0
 	for p := range h.View().Pieces(h.app) {
-		if pieces++; !enough(p.Stores) {
+		if pieces++; h.bucket == nil && !enough(p.Stores) {
 			return false
 		}
 	}

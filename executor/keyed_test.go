@@ -12,6 +12,7 @@ import (
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/dataset"
 	"github.com/raftstream/raftstream/internal/driver/drivertest"
+	"github.com/raftstream/raftstream/internal/vfs"
 )
 
 // inHouse runs a test with three members.
@@ -107,9 +108,15 @@ func TestStateSurvivesWhateverDies(t *testing.T) {
 		case <-ctx.Done():
 		}
 	}
+	for name, shared := range map[string]*vfs.Mem{"on executors": nil, "in a bucket": sharedDisk(t)} {
+		t.Run(name, func(t *testing.T) { survive(t, shared, slow, ms) })
+	}
+}
+
+func survive(t *testing.T, shared *vfs.Mem, slow func(context.Context), ms func(int) time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		names := []string{"a", "b", "c"}
-		h := newHouse(t, 2*time.Second, slow, names...)
+		h := newHouseWith(t, shared, 2*time.Second, slow, names...)
 		h.batches(3)
 		for range 30 {
 			name := names[ms(3)/time.Millisecond]

@@ -48,35 +48,37 @@ type App struct {
 	RememberMS  int64
 	Inputs      []InputStream
 	States      []StateStream
-	Planned     uint64 // index of the last allocation with a plan of a direct stream, 0 for none
-	State       AppState
-	Draining    bool // Stopping, or Failed while stopping
-	LastGiven   bool // the last allocation is made: no block is added any more
-	SubmittedMS int64
-	StoppedMS   int64
-	ZeroTime    id.Time
-	Allocated   id.Time // last batch time allocated; ZeroTime at first
-	Completed   id.Time // every batch up to here is completed; ZeroTime at first
-	Cleaned     id.Time // every batch up to here is cleaned; ZeroTime at first
-	Pending     int     // batches allocated and not completed
-	PendingRecs int64   // records of those
-	Received    int64   // records of committed blocks and of plans of direct streams
-	Processed   int64   // records of completed batches
-	Discarded   int64   // acknowledged records that stop --now or resume --accept-loss gave up
-	Queued      int64   // records not allocated yet
-	QueuedBytes int64
-	Office      id.Office
-	PrevOffice  id.Office  // the one before Office, 0 for none
-	Coordinator id.Session // that holds the office, 0 for none
-	Resumed     uint64     // index of the last resumption
-	PrevResumed uint64     // the one before Resumed, 0 for none
-	ResumedLoss bool       // the last resumption accepted loss
-	AcceptLoss  bool       // the oldest pending batch may run without missing input (resume --accept-loss)
-	Error       string     // of the failed batch
-	AtOnce      bool       // stopped at once: a batch that fails is given up
-	StopIndex   uint64     // index of the first stop, 0 before
-	EndIndex    uint64     // index of the end, 0 before
-	Broken      bool       // an invariant was found broken (rule 15): it can be stopped at once and nothing else
+	// CheckpointURL names the bucket of checkpoints, empty for none: their pieces are then on stores, as blocks are.
+	CheckpointURL string
+	Planned       uint64 // index of the last allocation with a plan of a direct stream, 0 for none
+	State         AppState
+	Draining      bool // Stopping, or Failed while stopping
+	LastGiven     bool // the last allocation is made: no block is added any more
+	SubmittedMS   int64
+	StoppedMS     int64
+	ZeroTime      id.Time
+	Allocated     id.Time // last batch time allocated; ZeroTime at first
+	Completed     id.Time // every batch up to here is completed; ZeroTime at first
+	Cleaned       id.Time // every batch up to here is cleaned; ZeroTime at first
+	Pending       int     // batches allocated and not completed
+	PendingRecs   int64   // records of those
+	Received      int64   // records of committed blocks and of plans of direct streams
+	Processed     int64   // records of completed batches
+	Discarded     int64   // acknowledged records that stop --now or resume --accept-loss gave up
+	Queued        int64   // records not allocated yet
+	QueuedBytes   int64
+	Office        id.Office
+	PrevOffice    id.Office  // the one before Office, 0 for none
+	Coordinator   id.Session // that holds the office, 0 for none
+	Resumed       uint64     // index of the last resumption
+	PrevResumed   uint64     // the one before Resumed, 0 for none
+	ResumedLoss   bool       // the last resumption accepted loss
+	AcceptLoss    bool       // the oldest pending batch may run without missing input (resume --accept-loss)
+	Error         string     // of the failed batch
+	AtOnce        bool       // stopped at once: a batch that fails is given up
+	StopIndex     uint64     // index of the first stop, 0 before
+	EndIndex      uint64     // index of the end, 0 before
+	Broken        bool       // an invariant was found broken (rule 15): it can be stopped at once and nothing else
 }
 
 // Interval gives t, moved by n batch intervals.

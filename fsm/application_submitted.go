@@ -23,7 +23,9 @@ type ApplicationSubmitted struct {
 	RememberMS  int64 // raised to one batch interval if it is shorter
 	Inputs      []InputStream
 	States      []StateStream
-	NowMS       int64 // the application's zero time is the last multiple of the batch interval up to here
+	// CheckpointURL names the bucket that checkpoints of keyed state are kept in; empty: on Factor executors.
+	CheckpointURL string
+	NowMS         int64 // the application's zero time is the last multiple of the batch interval up to here
 }
 
 // InputStream is an input stream as submitted.
@@ -56,6 +58,7 @@ func submittedToPB(c *ApplicationSubmitted) *ledgerpb.ApplicationSubmitted {
 		BatchMs: c.BatchMS, BlockMs: c.BlockMS, Partitions: int64(c.Partitions), Factor: int64(c.Factor),
 		Fingerprint: c.Fingerprint, Build: c.Build, RememberMs: c.RememberMS,
 		Inputs: inputsToPB(c.Inputs), NowMs: c.NowMS, States: statesToPB(c.States),
+		CheckpointUrl: c.CheckpointURL,
 	}
 }
 
@@ -65,6 +68,7 @@ func submittedFromPB(m *ledgerpb.ApplicationSubmitted) *ApplicationSubmitted {
 		BatchMS: m.GetBatchMs(), BlockMS: m.GetBlockMs(), Partitions: int(m.GetPartitions()), Factor: int(m.GetFactor()),
 		Fingerprint: m.GetFingerprint(), Build: m.GetBuild(), RememberMS: m.GetRememberMs(),
 		Inputs: inputsFromPB(m.GetInputs()), NowMS: m.GetNowMs(), States: statesFromPB(m.GetStates()),
+		CheckpointURL: m.GetCheckpointUrl(),
 	}
 }
 
@@ -110,6 +114,7 @@ func checkSubmission(c *ApplicationSubmitted) string {
 		checkRange("submission time", c.NowMS, 0, maxWallMS),
 		checkRange("length of the fingerprint", int64(len(c.Fingerprint)), 0, MaxName),
 		checkRange("length of the build id", int64(len(c.Build)), 0, MaxName),
+		checkRange("length of the checkpoint URL", int64(len(c.CheckpointURL)), 0, MaxURL),
 	)
 	if bad == "" {
 		bad = checkRange("remember duration in milliseconds", c.RememberMS, 0, c.BatchMS*MaxRemembered)
@@ -187,6 +192,7 @@ func (t *tx) open(c *ApplicationSubmitted) {
 		Partitions: c.Partitions, Factor: c.Factor, Fingerprint: c.Fingerprint, Build: c.Build,
 		RememberMS: max(c.RememberMS, c.BatchMS), Inputs: c.Inputs, State: Running, SubmittedMS: c.NowMS,
 		ZeroTime: zero, Allocated: zero, Completed: zero, Cleaned: zero, States: c.States,
+		CheckpointURL: c.CheckpointURL,
 	}
 	t.set(a)
 	t.event(c.NowMS, a, EventApplicationSubmitted, "program %s, a batch every %d ms", c.Program, c.BatchMS)

@@ -24,7 +24,7 @@ func samples() []Command {
 		&SessionClosed{Session: 1, Reason: "r", NowMS: 2},
 		&InventoryReported{Session: 1, Blocks: []id.Block{block}, First: true, Last: true},
 		&ApplicationSubmitted{
-			RequestID: "r", Name: "n", Program: "p", Params: []byte{1}, BatchMS: 2, BlockMS: 3, Partitions: 4, Factor: 5,
+			RequestID: "r", Name: "n", Program: "p", Params: []byte{1}, BatchMS: 2, BlockMS: 3, Partitions: 4, Factor: 5, CheckpointURL: "u",
 			Fingerprint: "f", Build: "b", RememberMS: 6, NowMS: 7,
 			Inputs: []InputStream{{Stream: 1, Source: "s", Receiver: true, Pushed: true, Preferred: "p", Rate: 8}},
 			States: []StateStream{{Stream: 2, SlideMS: 3, Partitions: 4}},

@@ -35,6 +35,8 @@ const (
 	MaxRemembered = 100_000
 	// MaxPartitions bounds the default partition count of shuffles.
 	MaxPartitions = 65_536
+	// MaxURL bounds a checkpoint URL in bytes.
+	MaxURL = 1024
 	// MaxFactor bounds the copies of a block.
 	MaxFactor = 16
 	// MaxParams bounds an application's parameters in bytes.

@@ -40,6 +40,7 @@ func TestSubmissionsAtTheirLimits(t *testing.T) {
 		}},
 		{what: "block interval in milliseconds", most: MaxBatchMS, least: MinIntervalMS, set: func(s *ApplicationSubmitted, n int) { s.BlockMS = int64(n) }},
 		{what: "number of partitions", most: MaxPartitions, least: 1, set: func(s *ApplicationSubmitted, n int) { s.Partitions = n }},
+		{what: "length of the checkpoint URL", most: MaxURL, set: func(s *ApplicationSubmitted, n int) { s.CheckpointURL = text(n) }},
 		{what: "replication factor", most: MaxFactor, least: 1, set: func(s *ApplicationSubmitted, n int) { s.Factor = n }},
 		{what: "number of input streams", most: MaxInputs, set: func(s *ApplicationSubmitted, n int) { s.Inputs = inputs(n) }},
 		{what: "records per second", most: MaxRate, set: func(s *ApplicationSubmitted, n int) { s.Inputs[0].Rate = int64(n) }},

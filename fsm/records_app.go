@@ -17,7 +17,7 @@ func appToPB(a *App) *ledgerpb.AppRecord {
 		PrevOffice: uint64(a.PrevOffice), Coordinator: uint64(a.Coordinator), Resumed: a.Resumed,
 		AcceptLoss: a.AcceptLoss, Error: a.Error, StopIndex: a.StopIndex, EndIndex: a.EndIndex, Broken: a.Broken,
 		PrevResumed: a.PrevResumed, ResumedLoss: a.ResumedLoss, AtOnce: a.AtOnce,
-		States: statesToPB(a.States), Planned: a.Planned,
+		States: statesToPB(a.States), Planned: a.Planned, CheckpointUrl: a.CheckpointURL,
 	}
 }
 
@@ -35,7 +35,7 @@ func appFromPB(m *ledgerpb.AppRecord) *App {
 		Coordinator: id.Session(m.GetCoordinator()), Resumed: m.GetResumed(), AcceptLoss: m.GetAcceptLoss(),
 		Error: m.GetError(), StopIndex: m.GetStopIndex(), EndIndex: m.GetEndIndex(), Broken: m.GetBroken(),
 		PrevResumed: m.GetPrevResumed(), ResumedLoss: m.GetResumedLoss(), AtOnce: m.GetAtOnce(),
-		States: statesFromPB(m.GetStates()), Planned: m.GetPlanned(),
+		States: statesFromPB(m.GetStates()), Planned: m.GetPlanned(), CheckpointURL: m.GetCheckpointUrl(),
 	}
 }
 

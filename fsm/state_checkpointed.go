@@ -7,7 +7,7 @@ import (
 )
 
 // StateCheckpointed commits a checkpoint of an application's keyed state (rule 7): all partitions of all its state
-// streams as of a completed batch, the whole chain synced on enough stores. A full one replaces the chain, one of
+// streams as of a completed batch, the whole chain synced on enough stores, or in the application's bucket. A full one replaces the chain, one of
 // changes is added to it and must start at its end. Of a full one, a partition without pieces is empty; of changes, it
 // is unchanged. Natural key: all of it but NowMS and stores, while it is the last one.
 type StateCheckpointed struct {
@@ -29,7 +29,7 @@ type CheckpointPiece struct {
 	Rows   int64
 	Bytes  int64
 	CRC    uint32
-	Stores []id.Store
+	Stores []id.Store // none in a bucket
 }
 
 // Kind gives the command's number.
@@ -104,6 +104,7 @@ func applyStateCheckpointed(t *tx, c *StateCheckpointed) Result {
 		})
 	}
 	index, err := t.states.Commit(l, statetracker.Rules{
+		Bucket:     a.CheckpointURL != "",
 		Required:   min(a.Factor, t.tracker.Open()),
 		Open:       func(s id.Store) bool { _, ok := t.tracker.SessionOf(s); return ok },
 		Partitions: a.statePartitions,

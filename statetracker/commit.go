@@ -22,7 +22,8 @@ type Link struct {
 
 // Rules says what Commit must know besides the link.
 type Rules struct {
-	Required   int // copies (rule 5)
+	Bucket     bool // pieces are in a bucket, which keeps its own copies: no store has any
+	Required   int  // copies (rule 5), unless Bucket
 	Open       func(id.Store) bool
 	Partitions func(id.Stream) (int, bool) // of a stream with keyed state; false for another stream
 }
@@ -191,6 +192,12 @@ func (s *State) checkPiece(l *Link, p *Piece, r Rules) error {
 
 // checkCopies is rule 5.
 func checkCopies(stores []id.Store, r Rules) error {
+	if r.Bucket {
+		if len(stores) > 0 {
+			return fmt.Errorf("copies on %d stores, expected none: the application's pieces are in a bucket", len(stores))
+		}
+		return nil
+	}
 	open := 0
 	for i, st := range stores {
 		if slices.Contains(stores[:i], st) {

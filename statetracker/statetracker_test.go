@@ -268,3 +268,21 @@ func TestCheckFindsWhatDoesNotFit(t *testing.T) {
 		})
 	}
 }
+
+// Rule 7: a bucket keeps its own copies; pieces that name stores there were made by who takes it for another application.
+func TestPiecesInABucketHaveNoStores(t *testing.T) {
+	s := started()
+	in := rules()
+	in.Bucket = true
+	if _, err := s.Commit(full(1000, piece(0, 1)), in, 20); err == nil || !strings.Contains(err.Error(), "copies on 2 stores, expected none") {
+		t.Errorf("with stores: %v", err)
+	}
+	p := piece(0, 1)
+	p.Stores = nil
+	if _, err := s.Commit(full(1000, p), rules(), 20); err == nil || !strings.Contains(err.Error(), "copies on 0 stores") {
+		t.Errorf("without stores where they are needed: %v", err)
+	}
+	if _, err := s.Commit(full(1000, p), in, 20); err != nil || chain(s) != "0:0/1" {
+		t.Errorf("without stores: %v, chain %s", err, chain(s))
+	}
+}

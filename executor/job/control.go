@@ -235,6 +235,10 @@ type Progress struct {
 	// Checkpointed is the time of the committed checkpoint of keyed state: no older state is needed.
 	Checkpointed id.Time
 	Instances    []InstanceProgress
+	// CheckpointURL names the bucket that the pieces of checkpoints are in, and Sweeper the session whose executor deletes
+	// from it what is not needed, 0 for nobody. Several that do so at a time do no harm: what this says stays true.
+	CheckpointURL string
+	Sweeper       id.Session
 }
 
 // InstanceProgress says which blocks of a receiver instance, or pieces of checkpoints made in a coordinator's office,

@@ -27,6 +27,8 @@ type App struct {
 	Fingerprint string // of the plan, as recorded at submission
 	BlockMS     int64  // block interval
 	Factor      int    // copies of a block
+	// CheckpointURL names the bucket that pieces of checkpoints are kept in; empty: on Factor stores, as blocks are.
+	CheckpointURL string
 }
 
 // Block is an allocated block and the stores that hold a copy.
@@ -63,8 +65,9 @@ type StateAt struct {
 	Version Version
 }
 
-// Piece is a chunk of a checkpoint of a partition of keyed state. It is kept, copied and dropped as a block is; its id
-// has the coordinator's office for an instance. The pieces of a partition are decoded in order.
+// Piece is a chunk of a checkpoint of a partition of keyed state. It is kept, copied and dropped as a block is, or is an
+// object in the bucket of its application and has no stores; its id has the coordinator's office for an instance. The
+// pieces of a partition are decoded in order.
 type Piece struct {
 	Stream id.Stream
 	Part   int
@@ -123,7 +126,7 @@ const (
 	// StateTasks computes partitions of a stateful dataset for the state that they leave: of an earlier time again, or of
 	// the batch's own where no output has read them.
 	StateTasks
-	// CheckpointTasks stores the state of partitions as pieces of a checkpoint on Factor stores. Launch.Time is that of
+	// CheckpointTasks stores the state of partitions as pieces of a checkpoint, on Factor stores or in the application's bucket. Launch.Time is that of
 	// the batch whose state it is, which is completed: such a launch is fenced by its office alone. It has no lineage.
 	CheckpointTasks
 	// CollectTasks reads partitions for an action of output operation Launch.Output, as Launch.Collect says.
@@ -188,7 +191,7 @@ type LaunchResult struct {
 type TaskResult struct {
 	Part    int
 	Receipt []byte  // OutputTasks: for dataset.Output.Commit
-	Pieces  []Piece // CheckpointTasks: stored and synced on the stores that they name
+	Pieces  []Piece // CheckpointTasks: synced on the stores that they name, or in the bucket
 	Records int64   // CollectTasks: how many there are, or were asked for
 	Rows    []byte  // CollectTasks: unless only their number was asked for
 	Err     *TaskError

@@ -39,6 +39,7 @@ type Config struct {
 	// Store puts a piece of a checkpoint on min(factor, open sessions) stores and names them. It waits as long as fewer
 	// can be reached; the end of ctx makes it fail.
 	Store  func(ctx context.Context, d job.BlockData, factor int) ([]id.Store, error)
+	Pieces Pieces // in buckets
 	Logger *slog.Logger
 }
 
@@ -50,6 +51,7 @@ type Runner struct {
 	states   States
 	kept     Kept
 	store    func(ctx context.Context, d job.BlockData, factor int) ([]id.Store, error)
+	bucket   Pieces
 	log      *slog.Logger
 	slots    chan struct{}
 
@@ -63,7 +65,8 @@ type Runner struct {
 // New makes a runner without a session: it refuses launches until Open.
 func New(c Config) *Runner {
 	return &Runner{
-		graph: c.Graph, blocks: c.Blocks, shuffles: c.Shuffles, states: c.States, kept: c.Kept, store: c.Store, log: c.Logger,
+		graph: c.Graph, blocks: c.Blocks, shuffles: c.Shuffles, states: c.States, kept: c.Kept, store: c.Store,
+		bucket: c.Pieces, log: c.Logger,
 		slots:  make(chan struct{}, max(c.Slots, 1)),
 		fences: fences{apps: map[id.App]*fence{}},
 	}

@@ -101,7 +101,7 @@ func (t *task) loader(d dataset.Stateful, b *job.StateBase, base job.Held) func(
 	}
 	return func(ctx context.Context) (dataset.State, error) {
 		s := d.Blank()
-		if err := t.runner.states.Restore(t.launch.App.ID, base, s, t.runner.pieces(ctx, chain)); err != nil {
+		if err := t.runner.states.Restore(t.launch.App.ID, base, s, t.runner.pieces(ctx, &t.launch.App, chain)); err != nil {
 			return nil, unreadable(err)
 		}
 		return s, nil
@@ -109,7 +109,7 @@ func (t *task) loader(d dataset.Stateful, b *job.StateBase, base job.Held) func(
 }
 
 // pieces reads pieces of a checkpoint, the next one while one is decoded.
-func (r *Runner) pieces(ctx context.Context, chain []*job.Piece) iter.Seq2[[]byte, error] {
+func (r *Runner) pieces(ctx context.Context, app *job.App, chain []*job.Piece) iter.Seq2[[]byte, error] {
 	type read struct {
 		data []byte
 		err  error
@@ -122,7 +122,7 @@ func (r *Runner) pieces(ctx context.Context, chain []*job.Piece) iter.Seq2[[]byt
 		defer cancel()
 		reading.Go(func() {
 			for _, p := range chain {
-				data, err := r.blocks.Read(ctx, &p.Block)
+				data, err := r.read(ctx, app, &p.Block)
 				select {
 				case reads <- read{data, err}:
 				case <-ctx.Done():
@@ -211,7 +211,7 @@ func (r *Runner) checkpointer(l *job.Launch) (partition, error) {
 	}, nil
 }
 
-// errSlowStores says that a piece is not on enough stores yet.
+// errSlowStores says that a piece is not on enough stores yet, or not in its bucket.
 var errSlowStores = fmt.Errorf("a piece of a checkpoint was not stored within %v", pieceTime)
 
 // checkpoint stores a partition's chunks as pieces, a few at a time.
@@ -249,7 +249,7 @@ func (r *Runner) checkpoint(t *task, number uint64, res *job.TaskResult) (err er
 			defer func() { <-room }()
 			ctx, cancel := context.WithTimeoutCause(ctx, pieceTime, errSlowStores)
 			defer cancel()
-			stores, err := r.store(ctx, d, l.App.Factor)
+			stores, err := r.keep(ctx, &l.App, d)
 			if err != nil {
 				stop(err)
 			}

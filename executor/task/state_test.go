@@ -290,15 +290,19 @@ func TestStateIsRestoredFromItsPieces(t *testing.T) {
 	}
 
 	fresh := newBench(t, 2, b.graph)
-	second := job.Version{Time: 2000, Attempt: 8}
-	l := fresh.reading(first, chain...)
-	l.Time, l.Authority.Attempt, l.States[0].Makes = 2000, 8, second
-	root, _, _ := fresh.graph.Dataset(1, 2000, sources(3))
+	fresh.texts.more = b.stored
+	wantIn(t, receipts(fresh.run(t, fresh.next(chain))), `"a":1`, `"b":2`, `"c":2`)
+}
+
+// next makes a launch of the output of the second batch, without new input, over the state of a checkpoint.
+func (b *bench) next(chain []job.Piece) *job.Launch {
+	l := b.reading(first, chain...)
+	l.Time, l.Authority.Attempt, l.States[0].Makes = 2000, 8, job.Version{Time: 2000, Attempt: 8}
+	root, _, _ := b.graph.Dataset(1, 2000, sources(3))
 	l.Lineage, l.Dataset = job.Lineage(root), root.ID()
 	l.Inputs[0].Time = 2000
-	l.MapOutputs = []job.MapOutput{{Shuffle: root.Deps()[0].Shuffle.ID()}} // no new input
-	fresh.texts.more = b.stored
-	wantIn(t, receipts(fresh.run(t, l)), `"a":1`, `"b":2`, `"c":2`)
+	l.MapOutputs = []job.MapOutput{{Shuffle: root.Deps()[0].Shuffle.ID()}}
+	return l
 }
 
 func TestPieceThatNobodyHoldsIsMissingAndNoMismatch(t *testing.T) { // rule 8

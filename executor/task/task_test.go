@@ -78,6 +78,7 @@ type bench struct {
 	texts    *texts
 	kept     *kept
 	pieces
+	bucket bucket
 }
 
 func newBench(t *testing.T, slots int, graph *executortest.WordCount) *bench {
@@ -85,8 +86,9 @@ func newBench(t *testing.T, slots int, graph *executortest.WordCount) *bench {
 	b.texts = &texts{by: map[uint64]string{1: "a b", 2: "b c", 3: "c"}}
 	b.Runner = task.New(task.Config{
 		Slots: slots, Graph: func(job.App) (dataset.App, error) { return graph.App(), nil },
-		Blocks: b.texts, Shuffles: b.shuffles, States: b.states, Kept: b.kept, Store: b.put, Logger: slog.New(slog.DiscardHandler),
+		Blocks: b.texts, Shuffles: b.shuffles, States: b.states, Kept: b.kept, Store: b.put, Pieces: &b.bucket, Logger: slog.New(slog.DiscardHandler),
 	})
+	b.bucket.objects = map[id.Block][]byte{}
 	b.Open(1)
 	t.Cleanup(func() {
 		if err := b.Stop(context.Background()); err != nil {

@@ -357,3 +357,42 @@ func TestSubmissionHoldsWhatThePlanSays(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// Who cleans a bucket: the coordinator, and whoever is there when there is none.
+func TestProgressNamesWhoSweepsTheBucket(t *testing.T) {
+	start(t, func(r *drivertest.Rig) {
+		r.Lead()
+		first, second := r.Executor("a"), r.Executor("b")
+		plain := r.Submit("plain", nil)
+		app := r.Submit("wc", func(c *fsm.ApplicationSubmitted) {
+			c.CheckpointURL = "file:///shared"
+			c.States = []fsm.StateStream{{Stream: 5, SlideMS: 1000, Partitions: 2}}
+		})
+		sweeper := func(n id.App) id.Session {
+			t.Helper()
+			p := driver.ProgressOf(r.View(), r.App(n), 1)
+			if want := r.App(n).CheckpointURL; p.CheckpointURL != want {
+				t.Errorf("URL %q, expected %q", p.CheckpointURL, want)
+			}
+			return p.Sweeper
+		}
+		if got := sweeper(plain); got != 0 {
+			t.Errorf("session %d sweeps without a bucket", got)
+		}
+		if got := sweeper(app); got != first.Session() {
+			t.Errorf("session %d sweeps without a coordinator, expected %d", got, first.Session())
+		}
+		r.Must(&fsm.CoordinatorAssigned{App: app, Session: second.Session()})
+		if got := sweeper(app); got != second.Session() {
+			t.Errorf("session %d sweeps, expected the coordinator %d", got, second.Session())
+		}
+		if got := driver.AppOf(r.App(app)).CheckpointURL; got != "file:///shared" {
+			t.Errorf("executors are told of bucket %q", got)
+		}
+		r.Must(&fsm.ApplicationStopped{App: app, Now: true})
+		r.Must(&fsm.ApplicationEnded{App: app})
+		if got := sweeper(app); got != first.Session() {
+			t.Errorf("session %d sweeps after the end, expected %d", got, first.Session())
+		}
+	})
+}

@@ -39,9 +39,10 @@ func AppOf(a *fsm.App) job.App {
 		Spec: dataset.Spec{
 			Name: a.Program, Params: a.Params, BatchMS: a.BatchMS, ZeroTime: a.ZeroTime, Partitions: a.Partitions,
 		},
-		Fingerprint: a.Fingerprint,
-		BlockMS:     a.BlockMS,
-		Factor:      a.Factor,
+		Fingerprint:   a.Fingerprint,
+		BlockMS:       a.BlockMS,
+		Factor:        a.Factor,
+		CheckpointURL: a.CheckpointURL,
 	}
 }
 
@@ -227,7 +228,7 @@ func sizeOf(in *job.Input) int {
 func ProgressOf(v fsm.View, a *fsm.App, epoch id.Epoch) *job.Progress {
 	p := &job.Progress{
 		Epoch: epoch, App: a.ID, Completed: a.Completed, Cleaned: a.Cleaned, Ended: a.State == fsm.Stopped,
-		Checkpointed: a.ZeroTime,
+		Checkpointed: a.ZeroTime, CheckpointURL: a.CheckpointURL, Sweeper: sweeperOf(v, a),
 	}
 	if c, ok := v.Checkpoint(a.ID); ok {
 		p.Checkpointed = c.Time
@@ -243,6 +244,21 @@ func ProgressOf(v fsm.View, a *fsm.App, epoch id.Epoch) *job.Progress {
 		}
 	}
 	return p
+}
+
+// sweeperOf names the executor that deletes from the bucket of an application what is not needed: its coordinator, and
+// when it has ended or has none, the oldest session.
+func sweeperOf(v fsm.View, a *fsm.App) id.Session {
+	if a.CheckpointURL == "" {
+		return 0
+	}
+	if a.Coordinator != 0 && a.Live() {
+		return a.Coordinator
+	}
+	for s := range v.Sessions() {
+		return s.ID
+	}
+	return 0
 }
 
 // CleanableUpTo gives the highest time up to which nothing will read batches again, neither a later batch nor who

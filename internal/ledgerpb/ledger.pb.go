@@ -915,6 +915,7 @@ type ApplicationSubmitted struct {
 	Inputs        []*InputStream         `protobuf:"bytes,12,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	NowMs         int64                  `protobuf:"varint,13,opt,name=now_ms,json=nowMs,proto3" json:"now_ms,omitempty"`
 	States        []*StateStream         `protobuf:"bytes,14,rep,name=states,proto3" json:"states,omitempty"`
+	CheckpointUrl string                 `protobuf:"bytes,15,opt,name=checkpoint_url,json=checkpointUrl,proto3" json:"checkpoint_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1045,6 +1046,13 @@ func (x *ApplicationSubmitted) GetStates() []*StateStream {
 		return x.States
 	}
 	return nil
+}
+
+func (x *ApplicationSubmitted) GetCheckpointUrl() string {
+	if x != nil {
+		return x.CheckpointUrl
+	}
+	return ""
 }
 
 type ApplicationStopped struct {
@@ -2937,6 +2945,7 @@ type AppRecord struct {
 	AtOnce         bool                   `protobuf:"varint,40,opt,name=at_once,json=atOnce,proto3" json:"at_once,omitempty"`
 	States         []*StateStream         `protobuf:"bytes,41,rep,name=states,proto3" json:"states,omitempty"`
 	Planned        uint64                 `protobuf:"varint,42,opt,name=planned,proto3" json:"planned,omitempty"`
+	CheckpointUrl  string                 `protobuf:"bytes,43,opt,name=checkpoint_url,json=checkpointUrl,proto3" json:"checkpoint_url,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3263,6 +3272,13 @@ func (x *AppRecord) GetPlanned() uint64 {
 		return x.Planned
 	}
 	return 0
+}
+
+func (x *AppRecord) GetCheckpointUrl() string {
+	if x != nil {
+		return x.CheckpointUrl
+	}
+	return ""
 }
 
 type BatchRecord struct {
@@ -4485,7 +4501,7 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\x04R\asession\x125\n" +
 	"\x06blocks\x18\x02 \x03(\v2\x1d.raftstream.ledger.v1.BlockIDR\x06blocks\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\bR\x05first\x12\x12\n" +
-	"\x04last\x18\x04 \x01(\bR\x04last\"\xcf\x03\n" +
+	"\x04last\x18\x04 \x01(\bR\x04last\"\xf6\x03\n" +
 	"\x14ApplicationSubmitted\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
@@ -4505,7 +4521,8 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"rememberMs\x129\n" +
 	"\x06inputs\x18\f \x03(\v2!.raftstream.ledger.v1.InputStreamR\x06inputs\x12\x15\n" +
 	"\x06now_ms\x18\r \x01(\x03R\x05nowMs\x129\n" +
-	"\x06states\x18\x0e \x03(\v2!.raftstream.ledger.v1.StateStreamR\x06states\"O\n" +
+	"\x06states\x18\x0e \x03(\v2!.raftstream.ledger.v1.StateStreamR\x06states\x12%\n" +
+	"\x0echeckpoint_url\x18\x0f \x01(\tR\rcheckpointUrl\"O\n" +
 	"\x12ApplicationStopped\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x10\n" +
 	"\x03now\x18\x02 \x01(\bR\x03now\x12\x15\n" +
@@ -4668,7 +4685,8 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"last_error\x18\n" +
 	" \x01(\tR\tlastError\x12\x19\n" +
 	"\berror_ms\x18\v \x01(\x03R\aerrorMs\x12\x16\n" +
-	"\x06errors\x18\f \x01(\x03R\x06errors\"\xf3\t\n" +
+	"\x06errors\x18\f \x01(\x03R\x06errors\"\x9a\n" +
+	"\n" +
 	"\tAppRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4720,7 +4738,8 @@ const file_internal_ledgerpb_ledger_proto_rawDesc = "" +
 	"\fresumed_loss\x18' \x01(\bR\vresumedLoss\x12\x17\n" +
 	"\aat_once\x18( \x01(\bR\x06atOnce\x129\n" +
 	"\x06states\x18) \x03(\v2!.raftstream.ledger.v1.StateStreamR\x06states\x12\x18\n" +
-	"\aplanned\x18* \x01(\x04R\aplanned\"\x9d\x03\n" +
+	"\aplanned\x18* \x01(\x04R\aplanned\x12%\n" +
+	"\x0echeckpoint_url\x18+ \x01(\tR\rcheckpointUrl\"\x9d\x03\n" +
 	"\vBatchRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\x04R\x03app\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x14\n" +

@@ -54,10 +54,12 @@ type API struct {
 	Pushes   Pusher            // nil without the executor role
 	// Rate is how many records per second an input stream takes in at most at present, as the leading driver knows it, 0
 	// for no limit; nil: what its graph says.
-	Rate    func(*fsm.App, id.Stream) int64
-	Cluster func() string    // cluster id, "" until known
-	Now     func() time.Time // nil: time.Now
-	Logger  *slog.Logger     // nil: none
+	Rate func(*fsm.App, id.Stream) int64
+	// CheckBucket says what is wrong with a checkpoint URL; nil: applications with one are refused.
+	CheckBucket func(url string) error
+	Cluster     func() string    // cluster id, "" until known
+	Now         func() time.Time // nil: time.Now
+	Logger      *slog.Logger     // nil: none
 }
 
 // apiServer serves an API; applications and members are its gRPC faces.

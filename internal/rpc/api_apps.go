@@ -36,6 +36,9 @@ func (a applications) Submit(ctx context.Context, r *raftstreamv1.SubmitRequest)
 	if err := complete(r); err != nil {
 		return nil, err
 	}
+	if err := a.checkBucket(r.GetCheckpointUrl()); err != nil {
+		return nil, err
+	}
 	v, err := a.view(ctx, false)
 	if err != nil {
 		return nil, err
@@ -57,6 +60,23 @@ func (a applications) Submit(ctx context.Context, r *raftstreamv1.SubmitRequest)
 		return nil, refused("submission", c.Name, res.Reason)
 	}
 	return &raftstreamv1.SubmitReply{RaftIndex: res.Index, Id: res.Index, Name: c.Name}, nil
+}
+
+// checkBucket refuses a checkpoint URL that no executor could make anything of. Whether they reach the bucket is seen at
+// the first checkpoint: this node may have neither the credentials nor the mount.
+func (a applications) checkBucket(url string) error {
+	if url == "" {
+		return nil
+	}
+	if a.CheckBucket == nil {
+		return invalid("checkpoint URL", url, "none: this node knows no buckets")
+	}
+	if err := a.CheckBucket(url); err != nil {
+		return problem(codes.InvalidArgument, &raftstreamv1.Problem{
+			Kind: raftstreamv1.Problem_KIND_INVALID, Thing: "checkpoint URL", Expected: text(err.Error()),
+		}, "checkpoint URL: %v", err)
+	}
+	return nil
 }
 
 // complete checks a submission and fills in its defaults.
@@ -116,6 +136,7 @@ func (a *apiServer) submission(ctx context.Context, v fsm.View, r *raftstreamv1.
 	c := &fsm.ApplicationSubmitted{
 		RequestID: r.GetRequestId(), Name: r.GetName(), Program: r.GetProgram(), Params: params, BatchMS: r.GetBatchMs(),
 		BlockMS: r.GetBlockMs(), Partitions: int(r.GetPartitions()), Factor: int(r.GetReplication()), Build: a.Build, NowMS: now,
+		CheckpointURL: r.GetCheckpointUrl(),
 	}
 	p, err := a.plan(dataset.Spec{
 		Name: c.Program, Params: params, BatchMS: c.BatchMS, ZeroTime: id.Time(now - now%c.BatchMS), Partitions: c.Partitions,
@@ -302,7 +323,7 @@ func (a applications) ListApps(ctx context.Context, r *raftstreamv1.ListAppsRequ
 func appView(v fsm.Viewer, a *fsm.App) *raftstreamv1.App {
 	out := &raftstreamv1.App{
 		Id: uint64(a.ID), Name: a.Name, Program: a.Program, ParamsJson: text(string(a.Params)), State: raftstreamv1.AppState(0),
-		BatchMs: a.BatchMS, BlockMs: a.BlockMS, Partitions: int32(a.Partitions), Replication: int32(a.Factor),
+		BatchMs: a.BatchMS, BlockMs: a.BlockMS, Partitions: int32(a.Partitions), Replication: int32(a.Factor), CheckpointUrl: a.CheckpointURL,
 		Fingerprint: a.Fingerprint, SubmittedMs: a.SubmittedMS, StoppedMs: a.StoppedMS, ZeroTimeMs: int64(a.ZeroTime),
 		LastAllocatedMs: int64(a.Allocated), LastCompletedMs: int64(a.Completed), PendingBatches: int64(a.Pending),
 		RecordsReceived: a.Received, RecordsProcessed: a.Processed, RecordsDiscarded: a.Discarded, RecordsQueued: a.Queued,
@@ -350,7 +371,7 @@ func underReplicated(v fsm.View, a *fsm.App) (n int64) {
 		}
 	}
 	for p := range v.Pieces(a.ID) {
-		if short(p.Stores) {
+		if a.CheckpointURL == "" && short(p.Stores) {
 			n++
 		}
 	}

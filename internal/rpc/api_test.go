@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -230,6 +231,12 @@ func newAPI(t *testing.T) *apiNode {
 	n.api = &API{
 		Name: "n1", Addr: p.Addr(), Version: "v1", Build: "build-1", Ledger: n.ledger, Leader: func() string { return n.leader },
 		Programs: fakePrograms{}, Pushes: n.pusher, Cluster: func() string { return "c" },
+		CheckBucket: func(url string) error {
+			if !strings.HasPrefix(url, "file:") {
+				return fmt.Errorf("bucket URL: %s, expected file:", url)
+			}
+			return nil
+		},
 		Servers: &n.servers,
 		Members: func() Membership {
 			if n.members != nil {
@@ -312,6 +319,7 @@ func TestBadSubmissionsAreExplained(t *testing.T) {
 		"negative partitions": {func(r *raftstreamv1.SubmitRequest) { r.Partitions = -1 }, codes.InvalidArgument, "partitions"},
 		"replication":         {func(r *raftstreamv1.SubmitRequest) { r.Replication = 99 }, codes.InvalidArgument, "replication"},
 		"control character":   {func(r *raftstreamv1.SubmitRequest) { r.Name = "a\nb" }, codes.InvalidArgument, "name"},
+		"checkpoint URL":      {func(r *raftstreamv1.SubmitRequest) { r.CheckpointUrl = "odd://b" }, codes.InvalidArgument, "checkpoint URL"},
 		"JSON":                {func(r *raftstreamv1.SubmitRequest) { r.ParamsJson = "[]" }, codes.InvalidArgument, "params_json"},
 		"unknown parameter":   {func(r *raftstreamv1.SubmitRequest) { r.Params["odd"] = "1" }, codes.InvalidArgument, "parameters of program wordcount"},
 		"missing parameter":   {func(r *raftstreamv1.SubmitRequest) { r.Params = nil }, codes.InvalidArgument, "parameters of program wordcount"},
@@ -328,6 +336,23 @@ func TestBadSubmissionsAreExplained(t *testing.T) {
 	}
 	if n.ledger.calls != 0 {
 		t.Error("a bad submission was proposed")
+	}
+}
+
+func TestCheckpointURLIsRecordedAndShown(t *testing.T) {
+	n := newAPI(t)
+	r := wordcount("id")
+	r.CheckpointUrl = "file:///shared"
+	if _, err := n.apps.Submit(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	list, err := n.apps.ListApps(t.Context(), &raftstreamv1.ListAppsRequest{})
+	if err != nil || list.GetApps()[0].GetCheckpointUrl() != "file:///shared" {
+		t.Errorf("%v, %v", list, err)
+	}
+	n.api.CheckBucket = nil
+	if _, err := n.apps.Submit(t.Context(), r); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("on a node that knows no buckets: %v", err)
 	}
 }
 

@@ -111,7 +111,7 @@ func peerOf(p *clusterpb.Peer) job.Peer {
 
 func appToPB(a job.App) *clusterpb.App {
 	return &clusterpb.App{
-		Id: uint64(a.ID), Name: a.Name, Fingerprint: a.Fingerprint, BlockMs: a.BlockMS, Factor: int64(a.Factor),
+		Id: uint64(a.ID), Name: a.Name, Fingerprint: a.Fingerprint, BlockMs: a.BlockMS, Factor: int64(a.Factor), CheckpointUrl: a.CheckpointURL,
 		Spec: &clusterpb.Spec{
 			Name: a.Spec.Name, Params: a.Spec.Params, BatchMs: a.Spec.BatchMS, ZeroTime: int64(a.Spec.ZeroTime),
 			Partitions: int64(a.Spec.Partitions),
@@ -123,6 +123,7 @@ func appOf(a *clusterpb.App) job.App {
 	s := a.GetSpec()
 	return job.App{
 		ID: id.App(a.GetId()), Name: a.GetName(), Fingerprint: a.GetFingerprint(), BlockMS: a.GetBlockMs(), Factor: int(a.GetFactor()),
+		CheckpointURL: a.GetCheckpointUrl(),
 		Spec: dataset.Spec{
 			Name: s.GetName(), Params: s.GetParams(), BatchMS: s.GetBatchMs(), ZeroTime: id.Time(s.GetZeroTime()),
 			Partitions: int(s.GetPartitions()),

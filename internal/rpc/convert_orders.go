@@ -87,7 +87,7 @@ func orderOf(o *clusterpb.Order) (job.ToExecutor, error) {
 func progressToPB(p *job.Progress) *clusterpb.Progress {
 	return &clusterpb.Progress{
 		Epoch: uint64(p.Epoch), App: uint64(p.App), Completed: int64(p.Completed), Cleaned: int64(p.Cleaned), Ended: p.Ended,
-		Checkpointed: int64(p.Checkpointed),
+		Checkpointed: int64(p.Checkpointed), CheckpointUrl: p.CheckpointURL, Sweeper: uint64(p.Sweeper),
 		Instances: each(p.Instances, func(i job.InstanceProgress) *clusterpb.InstanceProgress {
 			return &clusterpb.InstanceProgress{
 				Stream: int32(i.Stream), Instance: uint64(i.Instance), Cleaned: i.Cleaned, Last: i.Last, Closed: i.Closed,
@@ -100,6 +100,7 @@ func progressOf(p *clusterpb.Progress) *job.Progress {
 	return &job.Progress{
 		Epoch: id.Epoch(p.GetEpoch()), App: id.App(p.GetApp()), Completed: id.Time(p.GetCompleted()), Cleaned: id.Time(p.GetCleaned()),
 		Ended: p.GetEnded(), Checkpointed: id.Time(p.GetCheckpointed()),
+		CheckpointURL: p.GetCheckpointUrl(), Sweeper: id.Session(p.GetSweeper()),
 		Instances: each(p.GetInstances(), func(i *clusterpb.InstanceProgress) job.InstanceProgress {
 			return job.InstanceProgress{
 				Stream: id.Stream(i.GetStream()), Instance: id.Instance(i.GetInstance()), Cleaned: i.GetCleaned(), Last: i.GetLast(),

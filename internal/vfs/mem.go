@@ -288,7 +288,7 @@ func (m *Mem) Rename(oldName, newName string) error {
 	return nil
 }
 
-// Remove removes a file.
+// Remove removes a file, or a directory that is empty.
 func (m *Mem) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -299,6 +299,11 @@ func (m *Mem) Remove(name string) error {
 	n, err := m.lookup("remove", name)
 	if err != nil {
 		return err
+	}
+	for other := range m.names {
+		if n.dir && path.Dir(other) == name {
+			return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrExist} // as of ENOTEMPTY
+		}
 	}
 	if m.free >= 0 {
 		m.free += int64(len(n.data))

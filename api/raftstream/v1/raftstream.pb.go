@@ -450,7 +450,10 @@ type SubmitRequest struct {
 	// Partitions of a shuffle where the program names none. 0: the slots of the executors at present.
 	Partitions int32 `protobuf:"varint,8,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	// Copies of each received block. 0: 2.
-	Replication   int32 `protobuf:"varint,9,opt,name=replication,proto3" json:"replication,omitempty"`
+	Replication int32 `protobuf:"varint,9,opt,name=replication,proto3" json:"replication,omitempty"`
+	// Bucket for checkpoints of keyed state: file:///DIR, a directory that all executors share, or s3://BUCKET/PREFIX.
+	// Empty: on as many executors as blocks have copies. Credentials do not belong here.
+	CheckpointUrl string `protobuf:"bytes,10,opt,name=checkpoint_url,json=checkpointUrl,proto3" json:"checkpoint_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -546,6 +549,13 @@ func (x *SubmitRequest) GetReplication() int32 {
 		return x.Replication
 	}
 	return 0
+}
+
+func (x *SubmitRequest) GetCheckpointUrl() string {
+	if x != nil {
+		return x.CheckpointUrl
+	}
+	return ""
 }
 
 type SubmitReply struct {
@@ -1101,8 +1111,10 @@ type App struct {
 	// Blocks and pieces of the checkpoint with fewer copies, on executors that are there, than they should have. GetApp
 	// counts them; ListApps does not.
 	UnderReplicated int64 `protobuf:"varint,26,opt,name=under_replicated,json=underReplicated,proto3" json:"under_replicated,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Bucket for checkpoints of keyed state, empty for none: they are on executors.
+	CheckpointUrl string `protobuf:"bytes,27,opt,name=checkpoint_url,json=checkpointUrl,proto3" json:"checkpoint_url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
@@ -1315,6 +1327,13 @@ func (x *App) GetUnderReplicated() int64 {
 		return x.UnderReplicated
 	}
 	return 0
+}
+
+func (x *App) GetCheckpointUrl() string {
+	if x != nil {
+		return x.CheckpointUrl
+	}
+	return ""
 }
 
 type ListBatchesRequest struct {
@@ -3115,7 +3134,7 @@ var File_raftstream_v1_raftstream_proto protoreflect.FileDescriptor
 
 const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\n" +
-	"\x1eraftstream/v1/raftstream.proto\x12\rraftstream.v1\"\xf2\x02\n" +
+	"\x1eraftstream/v1/raftstream.proto\x12\rraftstream.v1\"\x99\x03\n" +
 	"\rSubmitRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x18\n" +
@@ -3129,7 +3148,9 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\b \x01(\x05R\n" +
 	"partitions\x12 \n" +
-	"\vreplication\x18\t \x01(\x05R\vreplication\x1a9\n" +
+	"\vreplication\x18\t \x01(\x05R\vreplication\x12%\n" +
+	"\x0echeckpoint_url\x18\n" +
+	" \x01(\tR\rcheckpointUrl\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"P\n" +
@@ -3172,7 +3193,7 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\rListAppsReply\x12\x1d\n" +
 	"\n" +
 	"raft_index\x18\x01 \x01(\x04R\traftIndex\x12&\n" +
-	"\x04apps\x18\x02 \x03(\v2\x12.raftstream.v1.AppR\x04apps\"\x9f\a\n" +
+	"\x04apps\x18\x02 \x03(\v2\x12.raftstream.v1.AppR\x04apps\"\xc6\a\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3205,7 +3226,8 @@ const file_raftstream_v1_raftstream_proto_rawDesc = "" +
 	"\rresumed_index\x18\x17 \x01(\x04R\fresumedIndex\x12,\n" +
 	"\x12checkpoint_time_ms\x18\x18 \x01(\x03R\x10checkpointTimeMs\x12)\n" +
 	"\x10checkpoint_bytes\x18\x19 \x01(\x03R\x0fcheckpointBytes\x12)\n" +
-	"\x10under_replicated\x18\x1a \x01(\x03R\x0funderReplicated\"b\n" +
+	"\x10under_replicated\x18\x1a \x01(\x03R\x0funderReplicated\x12%\n" +
+	"\x0echeckpoint_url\x18\x1b \x01(\tR\rcheckpointUrl\"b\n" +
 	"\x12ListBatchesRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x12\n" +

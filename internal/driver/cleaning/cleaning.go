@@ -103,6 +103,7 @@ func (t *turn) hash(p *job.Progress) uint64 {
 	h.SetSeed(t.seed)
 	maphash.WriteComparable(&h, [4]int64{int64(p.App), int64(p.Completed), int64(p.Cleaned), int64(p.Checkpointed)})
 	maphash.WriteComparable(&h, p.Ended)
+	maphash.WriteComparable(&h, p.Sweeper)
 	for _, i := range p.Instances {
 		if !i.Closed {
 			i.Last = 0

@@ -31,6 +31,10 @@ type stage struct {
 }
 
 func start(t *testing.T, executors, factor int, test func(s *stage)) {
+	startWith(t, executors, factor, "", test)
+}
+
+func startWith(t *testing.T, executors, factor int, bucket string, test func(s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{obey: map[*drivertest.Executor]bool{}}
 		s.Rig = drivertest.Start(t, nil, func(r *drivertest.Rig) []driver.Duty {
@@ -42,7 +46,7 @@ func start(t *testing.T, executors, factor int, test func(s *stage)) {
 			s.join(string(rune('a' + i)))
 		}
 		s.app = s.Submit("wc", func(c *fsm.ApplicationSubmitted) {
-			c.Factor = factor
+			c.Factor, c.CheckpointURL = factor, bucket
 			c.States = []fsm.StateStream{{Stream: 5, SlideMS: 1000, Partitions: 2}}
 		})
 		first := s.executors[0]
@@ -307,6 +311,19 @@ func TestFewerExecutorsThanCopiesAreEnough(t *testing.T) {
 		s.work(10 * time.Second)
 		if s.held(n) != 3 {
 			t.Errorf("%d copies after a third executor joined, expected 3", s.held(n))
+		}
+	})
+}
+
+// Rule 7: pieces in a bucket lack no copies, and nobody could make one.
+func TestPiecesInABucketAreNotCopied(t *testing.T) {
+	startWith(t, 3, 2, "file:///shared", func(s *stage) {
+		block := s.add(s.executors[0], s.executors[1])
+		s.checkpoint()
+		s.leave(s.executors[1])
+		s.work(time.Minute)
+		if s.ordered() != 1 || s.held(block) != 2 || s.duty.Status() != (Status{}) {
+			t.Errorf("%d copies were ordered, expected that of the block; status %+v", s.ordered(), s.duty.Status())
 		}
 	})
 }

@@ -1,10 +1,12 @@
 package repair
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/statetracker"
 )
 
 const (
@@ -44,7 +46,7 @@ func (s *sweep) walk(v fsm.View, left int) bool {
 			s.after = b.Seq
 			s.see(b.ID, b.Stores, a.Factor)
 		}
-		for p := range v.Pieces(a.ID) { // a chain is bounded, and short beside the blocks
+		for p := range piecesOnStores(v, a) { // a chain is bounded, and short beside the blocks
 			left = max(left-1, 0)
 			s.see(p.ID, p.Stores, a.Factor)
 		}
@@ -54,6 +56,14 @@ func (s *sweep) walk(v fsm.View, left int) bool {
 		}
 	}
 	return true
+}
+
+// piecesOnStores lists the pieces of an application's checkpoint, unless they are in a bucket, which keeps its own copies.
+func piecesOnStores(v fsm.View, a *fsm.App) iter.Seq[*statetracker.Piece] {
+	if a.CheckpointURL != "" {
+		return func(func(*statetracker.Piece) bool) {}
+	}
+	return v.Pieces(a.ID)
 }
 
 func (s *sweep) see(n id.Block, stores []id.Store, factor int) {

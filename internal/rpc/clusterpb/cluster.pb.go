@@ -2894,6 +2894,7 @@ type App struct {
 	Fingerprint   string                 `protobuf:"bytes,4,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	BlockMs       int64                  `protobuf:"varint,5,opt,name=block_ms,json=blockMs,proto3" json:"block_ms,omitempty"`
 	Factor        int64                  `protobuf:"varint,6,opt,name=factor,proto3" json:"factor,omitempty"`
+	CheckpointUrl string                 `protobuf:"bytes,7,opt,name=checkpoint_url,json=checkpointUrl,proto3" json:"checkpoint_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2968,6 +2969,13 @@ func (x *App) GetFactor() int64 {
 		return x.Factor
 	}
 	return 0
+}
+
+func (x *App) GetCheckpointUrl() string {
+	if x != nil {
+		return x.CheckpointUrl
+	}
+	return ""
 }
 
 type StartReceiver struct {
@@ -3758,6 +3766,8 @@ type Progress struct {
 	Ended         bool                   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`
 	Instances     []*InstanceProgress    `protobuf:"bytes,6,rep,name=instances,proto3" json:"instances,omitempty"`
 	Checkpointed  int64                  `protobuf:"varint,7,opt,name=checkpointed,proto3" json:"checkpointed,omitempty"`
+	CheckpointUrl string                 `protobuf:"bytes,8,opt,name=checkpoint_url,json=checkpointUrl,proto3" json:"checkpoint_url,omitempty"`
+	Sweeper       uint64                 `protobuf:"varint,9,opt,name=sweeper,proto3" json:"sweeper,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3837,6 +3847,20 @@ func (x *Progress) GetInstances() []*InstanceProgress {
 func (x *Progress) GetCheckpointed() int64 {
 	if x != nil {
 		return x.Checkpointed
+	}
+	return 0
+}
+
+func (x *Progress) GetCheckpointUrl() string {
+	if x != nil {
+		return x.CheckpointUrl
+	}
+	return ""
+}
+
+func (x *Progress) GetSweeper() uint64 {
+	if x != nil {
+		return x.Sweeper
 	}
 	return 0
 }
@@ -5492,14 +5516,15 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\tzero_time\x18\x04 \x01(\x03R\bzeroTime\x12\x1e\n" +
 	"\n" +
 	"partitions\x18\x05 \x01(\x03R\n" +
-	"partitions\"\xaf\x01\n" +
+	"partitions\"\xd6\x01\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12/\n" +
 	"\x04spec\x18\x03 \x01(\v2\x1b.raftstream.cluster.v1.SpecR\x04spec\x12 \n" +
 	"\vfingerprint\x18\x04 \x01(\tR\vfingerprint\x12\x19\n" +
 	"\bblock_ms\x18\x05 \x01(\x03R\ablockMs\x12\x16\n" +
-	"\x06factor\x18\x06 \x01(\x03R\x06factor\"\x9b\x01\n" +
+	"\x06factor\x18\x06 \x01(\x03R\x06factor\x12%\n" +
+	"\x0echeckpoint_url\x18\a \x01(\tR\rcheckpointUrl\"\x9b\x01\n" +
 	"\rStartReceiver\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12,\n" +
 	"\x03app\x18\x02 \x01(\v2\x1a.raftstream.cluster.v1.AppR\x03app\x12\x16\n" +
@@ -5566,7 +5591,7 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\fcheckpointed\x18\a \x01(\x03R\fcheckpointed\x12\x1d\n" +
 	"\n" +
 	"full_bytes\x18\b \x01(\x03R\tfullBytes\x12!\n" +
-	"\fchange_bytes\x18\t \x01(\x03R\vchangeBytes\"\xeb\x01\n" +
+	"\fchange_bytes\x18\t \x01(\x03R\vchangeBytes\"\xac\x02\n" +
 	"\bProgress\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\x04R\x03app\x12\x1c\n" +
@@ -5574,7 +5599,9 @@ const file_internal_rpc_clusterpb_cluster_proto_rawDesc = "" +
 	"\acleaned\x18\x04 \x01(\x03R\acleaned\x12\x14\n" +
 	"\x05ended\x18\x05 \x01(\bR\x05ended\x12E\n" +
 	"\tinstances\x18\x06 \x03(\v2'.raftstream.cluster.v1.InstanceProgressR\tinstances\x12\"\n" +
-	"\fcheckpointed\x18\a \x01(\x03R\fcheckpointed\"\x8c\x01\n" +
+	"\fcheckpointed\x18\a \x01(\x03R\fcheckpointed\x12%\n" +
+	"\x0echeckpoint_url\x18\b \x01(\tR\rcheckpointUrl\x12\x18\n" +
+	"\asweeper\x18\t \x01(\x04R\asweeper\"\x8c\x01\n" +
 	"\x10InstanceProgress\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\x05R\x06stream\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\x04R\binstance\x12\x18\n" +
