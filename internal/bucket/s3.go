@@ -129,7 +129,7 @@ func (r *remote) list(ctx context.Context, dir string) iter.Seq2[string, error] 
 	return func(yield func(string, error) bool) {
 		all := r.bucket.List(&blob.ListOptions{Prefix: r.prefix + dir + "/"})
 		for {
-			o, err := all.Next(ctx)
+			o, err := next(ctx, all)
 			if errors.Is(err, io.EOF) {
 				return
 			}
@@ -146,4 +146,14 @@ func (r *remote) list(ctx context.Context, dir string) iter.Seq2[string, error] 
 			}
 		}
 	}
+}
+
+// next gives the next entry of a list. The driver takes some fields for given that a server may leave out.
+func next(ctx context.Context, all *blob.ListIterator) (o *blob.ListObject, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the list has an entry that cannot be read: %v", r)
+		}
+	}()
+	return all.Next(ctx)
 }

@@ -34,7 +34,7 @@ func bench[T any](b *testing.B, v T) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64((cpu(b) - before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64((cpu(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
 // cpu is the processor time of the process so far.
