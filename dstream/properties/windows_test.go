@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/raftstream/raftstream/dstream"
+	"github.com/raftstream/raftstream/dstream/rdd"
 )
 
 func max2(a, b int) int { return max(a, b) }
@@ -18,6 +19,9 @@ func windowProperties() (all []property) {
 		name := func(op string) string { return op + " " + length.String() + " " + slide.String() }
 		same := func(batch numbers) numbers { return batch }
 		all = append(all,
+			holds(name("slice"), small, true, func(s ints) ints {
+				return dstream.Slice(s, length, func(past rdd.Past[int], t time.Time) rdd.RDD[int] { return past.Union(t.Add(interval-length), t) })
+			}, windowsOf(w.length, 1, same)),
 			holds(name("window"), small, true, func(s ints) ints { return s.Window(length, slide) }, windowsOf(w.length, w.slide, same)),
 			holds(name("window of a shuffle"), small, false, func(s ints) ints { return s.Repartition(2).Window(length, slide) }, windowsOf(w.length, w.slide, same)),
 			holds(name("reduceByWindow"), small, true, func(s ints) ints { return s.ReduceByWindow(max2, length, slide) },
