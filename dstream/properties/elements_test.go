@@ -71,41 +71,41 @@ func reduced(f func(a, b int) int) func(numbers, drawn) numbers {
 // elementProperties are the operators on elements.
 func elementProperties() []property {
 	return []property{
-		holds("map", small, true, func(s ints) strs { return dstream.Map(s, strconv.Itoa) },
+		holds("map", small(), true, func(s ints) strs { return dstream.Map(s, strconv.Itoa) },
 			each(mapped(func(v int) []string { return []string{strconv.Itoa(v)} }))),
-		holds("flatMap", small, true, func(s ints) ints { return dstream.FlatMap(s, twice) },
+		holds("flatMap", small(), true, func(s ints) ints { return dstream.FlatMap(s, twice) },
 			each(mapped(func(v int) numbers {
 				if v < 0 {
 					return nil
 				}
 				return numbers{v, 2 * v}
 			}))),
-		holds("filter", small, true, func(s ints) ints { return s.Filter(even) },
+		holds("filter", small(), true, func(s ints) ints { return s.Filter(even) },
 			each(mapped(func(v int) numbers {
 				if !even(v) {
 					return nil
 				}
 				return numbers{v}
 			}))),
-		holds("mapPartitions", small, true, func(s ints) ints { return dstream.MapPartitions(s, sumSeq) },
+		holds("mapPartitions", small(), true, func(s ints) ints { return dstream.MapPartitions(s, sumSeq) },
 			each(func(batch numbers, d drawn) (out numbers) {
 				for _, p := range cut(batch, d) {
 					out = append(out, slices.Collect(sumSeq(slices.Values(p)))...)
 				}
 				return out
 			})),
-		holds("glom", small, true, func(s ints) *dstream.DStream[numbers] { return dstream.Glom(s) },
+		holds("glom", small(), true, func(s ints) *dstream.DStream[numbers] { return dstream.Glom(s) },
 			each(func(batch numbers, d drawn) []numbers { return cut(batch, d) })),
-		holds("union", small, false, func(s ints) ints { return s.Union(dstream.Map(s, func(v int) int { return v + 100 }), s) },
+		holds("union", small(), false, func(s ints) ints { return s.Union(dstream.Map(s, func(v int) int { return v + 100 }), s) },
 			each(mapped(func(v int) numbers { return numbers{v, v + 100, v} }))),
-		holds("repartition", small, false, func(s ints) ints { return s.Repartition(3) },
+		holds("repartition", small(), false, func(s ints) ints { return s.Repartition(3) },
 			each(mapped(func(v int) numbers { return numbers{v} }))),
-		holds("count", small, false, func(s ints) *dstream.DStream[int64] { return s.Count() },
+		holds("count", small(), false, func(s ints) *dstream.DStream[int64] { return s.Count() },
 			each(func(batch numbers, _ drawn) []int64 { return []int64{int64(len(batch))} })),
-		holds("reduce", small, true, func(s ints) ints { return s.Reduce(dstream.Sum) }, each(reduced(dstream.Sum[int]))),
-		holds("countByValue", words, true, func(s strs) *dstream.DStream[dstream.KV[string, int64]] { return dstream.CountByValue(s) },
+		holds("reduce", small(), true, func(s ints) ints { return s.Reduce(dstream.Sum) }, each(reduced(dstream.Sum[int]))),
+		holds("countByValue", words(), true, func(s strs) *dstream.DStream[dstream.KV[string, int64]] { return dstream.CountByValue(s) },
 			each(func(batch []string, _ drawn) []dstream.KV[string, int64] { return counted(batch) })),
-		holds("transform", small, false, func(s ints) ints {
+		holds("transform", small(), false, func(s ints) ints {
 			return dstream.Transform(s, func(r rdd.RDD[int], t time.Time) rdd.RDD[int] {
 				return rdd.Map(r.Filter(even), func(v int) int { return v + int(t.Unix()) })
 			})
@@ -120,7 +120,7 @@ func elementProperties() []property {
 			}
 			return out
 		}),
-		holds("transformAll", small, false, func(s ints) ints {
+		holds("transformAll", small(), false, func(s ints) ints {
 			return dstream.TransformAll([]ints{s, s.Filter(even)}, func(rs []rdd.RDD[int], _ time.Time) rdd.RDD[int] { return rs[0].Union(rs[1]) })
 		}, each(mapped(func(v int) numbers {
 			if even(v) {
@@ -128,7 +128,7 @@ func elementProperties() []property {
 			}
 			return numbers{v}
 		}))),
-		holds("persist", small, true, func(s ints) ints {
+		holds("persist", small(), true, func(s ints) ints {
 			p := dstream.Map(s, func(v int) int { return v * v }).Persist()
 			return p.Window(3*interval, interval)
 		}, windowsOf(3, 1, func(batch numbers) numbers {

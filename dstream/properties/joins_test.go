@@ -62,27 +62,27 @@ func product[U any](left, right bool, pair func(key string, a, b opt) U) func(a,
 
 func joinProperties() []property {
 	return []property{
-		holds2("cogroup", pairs, pairs, func(a, b kvs) *dstream.DStream[dstream.KV[string, both]] { return dstream.CoGroup(a, b) }, cogrouped),
-		holds2("join", pairs, pairs, func(a, b kvs) *dstream.DStream[dstream.KV[string, two]] { return dstream.Join(a, b) },
+		holds2("cogroup", pairs(), pairs(), func(a, b kvs) *dstream.DStream[dstream.KV[string, both]] { return dstream.CoGroup(a, b) }, cogrouped),
+		holds2("join", pairs(), pairs(), func(a, b kvs) *dstream.DStream[dstream.KV[string, two]] { return dstream.Join(a, b) },
 			product(false, false, func(key string, a, b opt) dstream.KV[string, two] {
 				return dstream.Pair(key, two{Left: a.Value, Right: b.Value})
 			})),
-		holds2("leftOuterJoin", pairs, pairs, func(a, b kvs) *dstream.DStream[dstream.KV[string, dstream.Joined[int, opt]]] {
+		holds2("leftOuterJoin", pairs(), pairs(), func(a, b kvs) *dstream.DStream[dstream.KV[string, dstream.Joined[int, opt]]] {
 			return dstream.LeftOuterJoin(a, b)
 		}, product(true, false, func(key string, a, b opt) dstream.KV[string, dstream.Joined[int, opt]] {
 			return dstream.Pair(key, dstream.Joined[int, opt]{Left: a.Value, Right: b})
 		})),
-		holds2("rightOuterJoin", pairs, pairs, func(a, b kvs) *dstream.DStream[dstream.KV[string, dstream.Joined[opt, int]]] {
+		holds2("rightOuterJoin", pairs(), pairs(), func(a, b kvs) *dstream.DStream[dstream.KV[string, dstream.Joined[opt, int]]] {
 			return dstream.RightOuterJoin(a, b)
 		}, product(false, true, func(key string, a, b opt) dstream.KV[string, dstream.Joined[opt, int]] {
 			return dstream.Pair(key, dstream.Joined[opt, int]{Left: a, Right: b.Value})
 		})),
-		holds2("fullOuterJoin", pairs, pairs, func(a, b kvs) *dstream.DStream[dstream.KV[string, dstream.Joined[opt, opt]]] {
+		holds2("fullOuterJoin", pairs(), pairs(), func(a, b kvs) *dstream.DStream[dstream.KV[string, dstream.Joined[opt, opt]]] {
 			return dstream.FullOuterJoin(a, b, dstream.Partitions(3))
 		}, product(true, true, func(key string, a, b opt) dstream.KV[string, dstream.Joined[opt, opt]] {
 			return dstream.Pair(key, dstream.Joined[opt, opt]{Left: a, Right: b})
 		})),
-		holds2("transformWith", small, small, func(a, b ints) ints {
+		holds2("transformWith", small(), small(), func(a, b ints) ints {
 			return dstream.TransformWith(a, b, func(x, y rdd.RDD[int], _ time.Time) rdd.RDD[int] { return x.Union(y.Filter(even)) })
 		}, func(a, b numbers) numbers {
 			out := slices.Clone(a)

@@ -47,9 +47,9 @@ func perBatch[T, U any](f func([]T) []U) func([]T, drawn) []U {
 // keyProperties are the operators on pairs.
 func keyProperties() []property {
 	return []property{
-		holds("mapValues", pairs, true, func(s kvs) kvs { return dstream.MapValues(s, func(v int) int { return -v }) },
+		holds("mapValues", pairs(), true, func(s kvs) kvs { return dstream.MapValues(s, func(v int) int { return -v }) },
 			each(mapped(func(p kv) []kv { return []kv{dstream.Pair(p.Key, -p.Value)} }))),
-		holds("flatMapValues", pairs, true, func(s kvs) kvs { return dstream.FlatMapValues(s, twice) },
+		holds("flatMapValues", pairs(), true, func(s kvs) kvs { return dstream.FlatMapValues(s, twice) },
 			each(mapped(func(p kv) (out []kv) {
 				if seq := twice(p.Value); seq != nil {
 					for v := range seq {
@@ -58,9 +58,9 @@ func keyProperties() []property {
 				}
 				return out
 			}))),
-		holds("groupByKey", pairs, true, func(s kvs) *dstream.DStream[group] { return dstream.GroupByKey(s, dstream.Partitions(3)) }, each(grouped)),
-		holds("reduceByKey", pairs, true, func(s kvs) kvs { return dstream.ReduceByKey(s, dstream.Sum) }, each(perBatch(folded(dstream.Sum[int])))),
-		holds("combineByKey", pairs, true, func(s kvs) *dstream.DStream[group] {
+		holds("groupByKey", pairs(), true, func(s kvs) *dstream.DStream[group] { return dstream.GroupByKey(s, dstream.Partitions(3)) }, each(grouped)),
+		holds("reduceByKey", pairs(), true, func(s kvs) kvs { return dstream.ReduceByKey(s, dstream.Sum) }, each(perBatch(folded(dstream.Sum[int])))),
+		holds("combineByKey", pairs(), true, func(s kvs) *dstream.DStream[group] {
 			return dstream.CombineByKey(s, func(v int) []int { return []int{v} },
 				func(c []int, v int) []int { return append(c, v) }, func(a, b []int) []int { return append(a, b...) })
 		}, each(grouped)),

@@ -189,13 +189,18 @@ func each[T, U any](f func(batch []T, d drawn) []U) func([][]T, drawn) [][]U {
 
 const interval = time.Second
 
-var (
-	small = rapid.IntRange(-9, 9)
-	words = rapid.SampledFrom([]string{"", "a", "b", "c"})
-	pairs = rapid.Custom(func(rt *rapid.T) dstream.KV[string, int] {
-		return dstream.Pair(words.Draw(rt, "key"), small.Draw(rt, "value"))
+// Each property has generators of its own: those of rapid are not for several goroutines.
+
+func small() *rapid.Generator[int] { return rapid.IntRange(-9, 9) }
+
+func words() *rapid.Generator[string] { return rapid.SampledFrom([]string{"", "a", "b", "c"}) }
+
+func pairs() *rapid.Generator[dstream.KV[string, int]] {
+	keys, values := words(), small()
+	return rapid.Custom(func(rt *rapid.T) dstream.KV[string, int] {
+		return dstream.Pair(keys.Draw(rt, "key"), values.Draw(rt, "value"))
 	})
-)
+}
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -114,7 +114,7 @@ func initial() iter.Seq2[string, int] {
 func stateProperties() []property {
 	withTimeout := dstream.Timeout(idle * interval)
 	return []property{
-		holds("updateStateByKey", pairs, true, func(s kvs) kvs { return dstream.UpdateStateByKey(s, sumState) },
+		holds("updateStateByKey", pairs(), true, func(s kvs) kvs { return dstream.UpdateStateByKey(s, sumState) },
 			func(in [][]kv, _ drawn) (out [][]kv) {
 				s, begun := newStates(), false
 				for n, batch := range in {
@@ -133,16 +133,16 @@ func stateProperties() []property {
 				}
 				return out
 			}),
-		holds("mapWithState", pairs, true, func(s kvs) kvs { return dstream.MapWithState(s, session).DStream },
+		holds("mapWithState", pairs(), true, func(s kvs) kvs { return dstream.MapWithState(s, session).DStream },
 			func(in [][]kv, _ drawn) [][]kv { emitted, _ := sessions(in, false); return emitted }),
-		holds("mapWithState with a timeout", pairs, true, func(s kvs) kvs { return dstream.MapWithState(s, session, withTimeout).DStream },
+		holds("mapWithState with a timeout", pairs(), true, func(s kvs) kvs { return dstream.MapWithState(s, session, withTimeout).DStream },
 			func(in [][]kv, _ drawn) [][]kv { emitted, _ := sessions(in, true); return emitted }),
-		holds("stateSnapshots", pairs, true, func(s kvs) kvs { return dstream.MapWithState(s, session, withTimeout).StateSnapshots() },
+		holds("stateSnapshots", pairs(), true, func(s kvs) kvs { return dstream.MapWithState(s, session, withTimeout).StateSnapshots() },
 			func(in [][]kv, _ drawn) [][]kv { _, after := sessions(in, true); return after }),
-		holds("initial state", pairs, true, func(s kvs) kvs {
+		holds("initial state", pairs(), true, func(s kvs) kvs {
 			return dstream.MapWithState(s, session, withTimeout, dstream.InitialState(initial), dstream.Partitions(3)).StateSnapshots()
 		}, func(in [][]kv, _ drawn) [][]kv { _, after := sessions(in, true, started...); return after }),
-		holds("window of state", pairs, false, func(s kvs) kvs {
+		holds("window of state", pairs(), false, func(s kvs) kvs {
 			return dstream.UpdateStateByKey(s, sumState).Window(2*interval, 2*interval)
 		}, func(in [][]kv, d drawn) (out [][]kv) {
 			var all [][]kv

@@ -19,16 +19,16 @@ func windowProperties() (all []property) {
 		name := func(op string) string { return op + " " + length.String() + " " + slide.String() }
 		same := func(batch numbers) numbers { return batch }
 		all = append(all,
-			holds(name("slice"), small, true, func(s ints) ints {
+			holds(name("slice"), small(), true, func(s ints) ints {
 				return dstream.Slice(s, length, func(past rdd.Past[int], t time.Time) rdd.RDD[int] { return past.Union(t.Add(interval-length), t) })
 			}, windowsOf(w.length, 1, same)),
-			holds(name("window"), small, true, func(s ints) ints { return s.Window(length, slide) }, windowsOf(w.length, w.slide, same)),
-			holds(name("window of a shuffle"), small, false, func(s ints) ints { return s.Repartition(2).Window(length, slide) }, windowsOf(w.length, w.slide, same)),
-			holds(name("reduceByWindow"), small, true, func(s ints) ints { return s.ReduceByWindow(max2, length, slide) },
+			holds(name("window"), small(), true, func(s ints) ints { return s.Window(length, slide) }, windowsOf(w.length, w.slide, same)),
+			holds(name("window of a shuffle"), small(), false, func(s ints) ints { return s.Repartition(2).Window(length, slide) }, windowsOf(w.length, w.slide, same)),
+			holds(name("reduceByWindow"), small(), true, func(s ints) ints { return s.ReduceByWindow(max2, length, slide) },
 				windowsOf(w.length, w.slide, func(batch numbers) numbers { return reduced(max2)(batch, drawn{}) })),
-			holds(name("reduceByKeyAndWindow"), pairs, true, func(s kvs) kvs { return dstream.ReduceByKeyAndWindow(s, max2, length, slide) },
+			holds(name("reduceByKeyAndWindow"), pairs(), true, func(s kvs) kvs { return dstream.ReduceByKeyAndWindow(s, max2, length, slide) },
 				windowsOf(w.length, w.slide, folded(max2))),
-			holds(name("groupByKeyAndWindow"), pairs, true, func(s kvs) *dstream.DStream[group] {
+			holds(name("groupByKeyAndWindow"), pairs(), true, func(s kvs) *dstream.DStream[group] {
 				return dstream.GroupByKeyAndWindow(s, length, slide)
 			}, windowsOf(w.length, w.slide, groups)),
 		)
@@ -36,15 +36,15 @@ func windowProperties() (all []property) {
 			continue // refused for inverse windows
 		}
 		all = append(all,
-			holds(name("countByWindow"), small, true, func(s ints) *dstream.DStream[int64] { return s.CountByWindow(length, slide) },
+			holds(name("countByWindow"), small(), true, func(s ints) *dstream.DStream[int64] { return s.CountByWindow(length, slide) },
 				windowsOf(w.length, w.slide, func(batch numbers) []int64 { return []int64{int64(len(batch))} })),
-			holds(name("countByValueAndWindow"), words, true, func(s strs) *dstream.DStream[dstream.KV[string, int64]] {
+			holds(name("countByValueAndWindow"), words(), true, func(s strs) *dstream.DStream[dstream.KV[string, int64]] {
 				return dstream.CountByValueAndWindow(s, length, slide)
 			}, windowsOf(w.length, w.slide, counted[string])),
-			holds(name("reduceByKeyAndWindowInverse"), pairs, true, func(s kvs) kvs {
+			holds(name("reduceByKeyAndWindowInverse"), pairs(), true, func(s kvs) kvs {
 				return dstream.ReduceByKeyAndWindowInverse(s, dstream.Sum, minus, length, slide)
 			}, everSeen(w.length, w.slide)),
-			holds(name("reduceByWindowInverse"), small, true, func(s ints) ints {
+			holds(name("reduceByWindowInverse"), small(), true, func(s ints) ints {
 				return s.ReduceByWindowInverse(dstream.Sum, minus, length, slide)
 			}, func(in [][]int, d drawn) (out [][]int) {
 				keyed := make([][]kv, len(in))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,8 +165,8 @@ func TestStatesJoinBatches(t *testing.T) {
 }
 
 func TestWhatATransformMustNotDoFailsItsBatch(t *testing.T) {
-	var kept rdd.RDD[int]
-	calls := 0
+	var kept atomic.Pointer[rdd.RDD[int]] // coordinator and executors call the functions
+	var calls atomic.Int64
 	for _, c := range []struct {
 		name string
 		f    func(r rdd.RDD[int], t time.Time) rdd.RDD[int]
@@ -174,19 +175,19 @@ func TestWhatATransformMustNotDoFailsItsBatch(t *testing.T) {
 		{"gives nothing", func(rdd.RDD[int], time.Time) (none rdd.RDD[int]) { return none }, "the function gave no dataset"},
 		{"gives the dataset of another batch", func(r rdd.RDD[int], t time.Time) rdd.RDD[int] {
 			if t.UnixMilli() == 1000 {
-				kept = r
+				kept.Store(&r)
 				return r
 			}
-			return kept
+			return *kept.Load()
 		}, "a dataset of another batch"},
 		{"unites with one of another batch", func(r rdd.RDD[int], t time.Time) rdd.RDD[int] {
 			if t.UnixMilli() == 1000 {
-				kept = r
+				kept.Store(&r)
 			}
-			return r.Union(kept)
+			return r.Union(*kept.Load())
 		}, "union: the two datasets are not of the same call"},
 		{"is not pure", func(r rdd.RDD[int], _ time.Time) rdd.RDD[int] {
-			if calls++; calls%2 == 0 {
+			if calls.Add(1)%2 == 0 {
 				return r.Repartition(3)
 			}
 			return r
