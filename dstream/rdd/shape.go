@@ -56,9 +56,9 @@ func without[K comparable, V, W any](a RDD[KV[K, V]], b RDD[KV[K, W]], op string
 
 // keySet has every key once. Where keys are in their partitions already they stay.
 func keySet[K comparable, V any](r RDD[KV[K, V]], op string, parts []int) RDD[KV[K, struct{}]] {
-	return combine(r, op, lineage.Combiner[V, struct{}]{
-		Create: func(V) struct{} { return struct{}{} },
-		Value:  func(c struct{}, _ V) struct{} { return c },
+	return combine(MapValues(r, func(V) struct{} { return struct{}{} }), op, lineage.Combiner[struct{}, struct{}]{
+		Create: func(struct{}) struct{} { return struct{}{} },
+		Value:  func(c, _ struct{}) struct{} { return c },
 		Merge:  func(c, _ struct{}) struct{} { return c },
 	}, parts)
 }

@@ -129,11 +129,14 @@ func MapPartitions[T, U any](r RDD[T], f func(iter.Seq[T]) iter.Seq[U]) RDD[U] {
 
 // Glom makes one slice of every partition.
 func Glom[T any](r RDD[T]) RDD[[]T] {
+	c := copier[T]()
 	return MapPartitions(r, func(seq iter.Seq[T]) iter.Seq[[]T] {
 		return func(yield func([]T) bool) {
 			all := []T{}
 			for v := range seq {
-				all = append(all, v)
+				if all = append(all, v); c != nil && !c.Fixed { // who made it may use its memory again
+					c.Own(&all[len(all)-1])
+				}
 			}
 			yield(all)
 		}

@@ -25,6 +25,19 @@ func GroupValues[V any]() Combiner[V, []V] {
 	}
 }
 
+// owning gives combiners copies of the values: they may keep what they get, and who makes values may use the memory of
+// one for the next. What cannot change through a copy, or has no codec, is given as it is.
+func (f Combiner[V, C]) owning() Combiner[V, C] {
+	c, err := codec.For[V]()
+	if err != nil || c.Fixed {
+		return f
+	}
+	create, value := f.Create, f.Value
+	f.Create = func(v V) C { c.Own(&v); return create(v) }
+	f.Value = func(sum C, v V) C { c.Own(&v); return value(sum, v) }
+	return f
+}
+
 // Keyed is how records P of a dataset come apart into key and value, and results Q together.
 type Keyed[P any, K comparable, V, C, Q any] struct {
 	Split func(P) (K, V)
@@ -50,6 +63,7 @@ func CombineByKey[P any, K comparable, V, C, Q any](s *Scope, n *Node[P], k Keye
 // gathered is how the dataset called of gets what its parent n has for each key: its dependencies, and a function that
 // gives the combined values of one of its partitions.
 func gathered[P any, K comparable, V, C, Q any](of dataset.ID, n *Node[P], k Keyed[P, K, V, C, Q], f Combiner[V, C], parts int) ([]dataset.Dep, func(dataset.Task, int) *table.Table[K, C]) {
+	f = f.owning()
 	combine := func(t dataset.Task, part int) *table.Table[K, C] { return combined(t, n, part, k, f) }
 	if parts == 1 && n.parts == 1 || k.By != "" && n.by == (Partitioning{By: k.By, Parts: parts}) {
 		return same(n), combine

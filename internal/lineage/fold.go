@@ -64,21 +64,31 @@ func (s *spreadShuffle[T]) Map(t dataset.Task, part int) []dataset.Rows {
 // Reduce has one partition with one record, f over all records, or none for a dataset without records. f is taken for
 // associative and commutative (Spark: reduce).
 func Reduce[T any](s *Scope, n *Node[T], c *codec.Codec[T], f func(a, b T) T) *Node[T] {
-	return reducePartitions(s, Repartition(s, reducePartitions(s, n, f), c, 1), f)
+	return reducePartitions(s, Repartition(s, reducePartitions(s, n, c, f), c, 1), nil, f)
 }
 
-func reducePartitions[T any](s *Scope, n *Node[T], f func(a, b T) T) *Node[T] {
+// reducePartitions has f over the records of each partition. c copies records of which f may keep a part, because who
+// makes them may use their memory again; nil where nobody does.
+func reducePartitions[T any](s *Scope, n *Node[T], c *codec.Codec[T], f func(a, b T) T) *Node[T] {
 	return newNode(s, n.parts, same(n), func(t dataset.Task, part int, yield func(T) bool) {
 		var sum T
 		some := false
-		n.loop(t, part, func(v T) bool {
+		take := func(v T) bool {
 			if some {
 				sum = f(sum, v)
 			} else {
 				sum, some = v, true
 			}
 			return true
-		})
+		}
+		if c == nil || c.Fixed {
+			n.loop(t, part, take)
+		} else {
+			n.loop(t, part, func(v T) bool {
+				c.Own(&v)
+				return take(v)
+			})
+		}
 		if some {
 			yield(sum)
 		}
