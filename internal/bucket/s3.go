@@ -107,7 +107,7 @@ func (r *remote) get(ctx context.Context, key string, limit int64) (_ []byte, er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	if in.Size() > limit {
+	if in.Size() < 0 || in.Size() > limit {
 		return nil, &vfs.SizeError{Name: key, Size: in.Size(), Limit: limit}
 	}
 	data := make([]byte, in.Size())
