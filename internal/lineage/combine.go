@@ -135,7 +135,7 @@ func (s *combineShuffle[K, C]) Map(t dataset.Task, part int) []dataset.Rows {
 	buckets := make([]dataset.Rows, s.reducers)
 	for r := range buckets {
 		a, b := ends[r], ends[r+1]
-		buckets[r] = &bucket[K, C]{keys: outKeys[a:b:b], vals: outVals[a:b:b], of: s}
+		buckets[r] = &bucket[K, C]{keys: outKeys[a:b:b], vals: outVals[a:b:b], key: s.key, value: s.value}
 	}
 	for i, r := range to {
 		at := ends[r]
@@ -151,9 +151,10 @@ func (s *combineShuffle[K, C]) Map(t dataset.Task, part int) []dataset.Rows {
 // bucket is what one map task has for one reducer. Encoding: count as varint, then key and value of each row, and a
 // zero byte where both take none.
 type bucket[K comparable, C any] struct {
-	keys []K
-	vals []C
-	of   *combineShuffle[K, C]
+	keys  []K
+	vals  []C
+	key   *codec.Codec[K]
+	value *codec.Codec[C]
 }
 
 func (b *bucket[K, C]) Len() int { return len(b.keys) }
@@ -161,8 +162,8 @@ func (b *bucket[K, C]) Len() int { return len(b.keys) }
 func (b *bucket[K, C]) Encode(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(b.keys)))
 	for i := range b.keys {
-		dst = b.of.key.Append(dst, &b.keys[i])
-		dst = b.of.value.AppendRow(dst, &b.vals[i])
+		dst = b.key.Append(dst, &b.keys[i])
+		dst = b.value.AppendRow(dst, &b.vals[i])
 	}
 	return dst
 }

@@ -1,7 +1,6 @@
 package lineage
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/raftstream/raftstream/internal/codec"
@@ -107,10 +106,10 @@ func (s *partitionShuffle[K, V]) Reducers() int         { return s.reducers }
 
 // Map deals the pairs out to one bucket per reducer, by the high bits of the key's hash.
 func (s *partitionShuffle[K, V]) Map(t dataset.Task, part int) []dataset.Rows {
-	out := make([]*pairs[K, V], s.reducers)
+	out := make([]*bucket[K, V], s.reducers)
 	all := make([]dataset.Rows, s.reducers)
 	for r := range out {
-		out[r] = &pairs[K, V]{of: s}
+		out[r] = &bucket[K, V]{key: s.key, value: s.value}
 		all[r] = out[r]
 	}
 	ownKey, ownValue := !settled(s.key), !settled(s.value)
@@ -152,7 +151,7 @@ func (s *partitionShuffle[K, V]) visit(t dataset.Task, reducer int, visit func([
 }
 
 func (s *partitionShuffle[K, V]) rows(t dataset.Task, r dataset.Rows, to *some[K, V]) error {
-	b, ok := r.(*pairs[K, V])
+	b, ok := r.(*bucket[K, V])
 	if !ok {
 		return fmt.Errorf("a %T, expected a %T", r, b)
 	}
@@ -195,22 +194,4 @@ func (s *partitionShuffle[K, V]) bytes(t dataset.Task, src []byte, to *some[K, V
 		return fmt.Errorf("%w: %d bytes after the last of %d rows", codec.ErrDamaged, len(src), n)
 	}
 	return nil
-}
-
-// pairs is what one map task has for one reducer. Its encoding is that of a bucket.
-type pairs[K comparable, V any] struct {
-	keys []K
-	vals []V
-	of   *partitionShuffle[K, V]
-}
-
-func (p *pairs[K, V]) Len() int { return len(p.keys) }
-
-func (p *pairs[K, V]) Encode(dst []byte) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(p.keys)))
-	for i := range p.keys {
-		dst = p.of.key.Append(dst, &p.keys[i])
-		dst = p.of.value.AppendRow(dst, &p.vals[i])
-	}
-	return dst
 }
