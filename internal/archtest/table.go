@@ -84,16 +84,20 @@ var Table = []Rule{
 
 	{"apps", []string{"dstream", "dstream/rdd", "connector/..."}, "stock applications are written as a user would write them"},
 	{"examples/...", []string{"dstream/...", "connector/...", "cli"}, "examples are written as a user would write them"},
-	{"cmd/node", []string{"apps", "cli"}, "main registers applications and calls cli.Main"},
+	{"cmd/node", []string{"apps", "cli", "test/jepsen-style/command"}, "main registers applications and more commands, and calls cli.Main"},
 	{"cli", []string{
 		"client", "connector", "dstream", "executor/...", "fsm", "internal/...", "jobgen", "wal", "tracker", "blocktracker", "statetracker", "api/...",
 	}, "cli wires a node; applications are registered by main"},
 
 	{"internal/archtest", nil, "checks read source text and import nothing of it"},
+	{"chaos/schedule", nil, "schedules are pure data"},
 	{"chaos/...", []string{"client", "chaos/..."}, "fault injectors know no engine internals"},
 	{"test/cluster/model", []string{"dstream", "dstream/rdd", "connector/..."}, "the application of a test is written as a user would write it"},
 	{"test/cluster/model/node", []string{"test/cluster/model", "dstream", "cli"}, "main registers the application and calls cli.Main"},
-	{"test/...", []string{"client", "chaos/...", "test/..."}, "black-box tests talk through client"},
+	{"test/jepsen-style/programs", []string{"dstream", "dstream/rdd", "connector/..."}, "the applications of a test are written as a user would write them"},
+	{"test/jepsen-style/node", []string{"test/jepsen-style/...", "apps", "dstream", "cli"}, "main registers the applications and calls cli.Main"},
+	{"test/simulation/...", []string{"..."}, "the simulation wires the engine, over disks, links and clocks of its own"},
+	{"test/...", []string{"client", "api/...", "chaos/...", "test/..."}, "black-box tests talk through client"},
 	{"bench/...", []string{"..."}, "benchmarks measure anything"},
 }
 
@@ -120,11 +124,13 @@ var Externals = []External{
 		"api/...", "internal/ledgerpb", "fsm", "internal/rpc/...", "client", "internal/codec",
 	}, "protobuf meets plain structs at the border only, and in the codec of users' messages"},
 	{"github.com/tidwall/btree", []string{"fsm", "tracker", "blocktracker", "statetracker"}, "copy-on-write maps are the ledger's"},
-	{"github.com/spf13/cobra", []string{"cli"}, "commands live in cli"},
+	{"github.com/spf13/cobra", []string{"cli", "test/jepsen-style/command"}, "commands live in cli"},
 	{"go.yaml.in/yaml", []string{"cli"}, "configuration is read in cli"},
 	{"golang.org/x/term", []string{"cli"}, "the terminal belongs to cli"},
 	{"gocloud.dev", []string{"internal/bucket"}, "internal/bucket alone knows the services that keep objects"},
 	{"github.com/aws", nil, "internal/bucket reaches S3 through gocloud.dev"},
+	{"github.com/hanwen/go-fuse", []string{"chaos/disk"}, "a file system that fails is for tests of disks"},
+	{"github.com/anishathalye/porcupine", []string{"test/jepsen-style/checker"}, "linearizability is a checker's"},
 	{"golang.org/x/tools", nil, "no tool is part of the product"},
 	{"go.uber.org/goleak", nil, "leak checks are for tests"},
 	{"pgregory.net/rapid", nil, "random tests are for tests"},
