@@ -38,7 +38,7 @@ func TestAHistoryIsReadAsItWasRecorded(t *testing.T) {
 		Event{Process: 0, Type: OK, Workload: "w", F: "add", RaftIndex: 17, Term: 3, Node: "n1"},
 		Event{Process: Nemesis, Type: OK, F: "kill", Value: json.RawMessage(`{"id":1}`)},
 	)
-	events, err := Read(path)
+	events, err := Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestADamagedHistoryIsRefused(t *testing.T) {
 			if err := os.WriteFile(path, []byte(tt.text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Read(path); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := Load(path); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, expected %q", err, tt.want)
 			}
 		})

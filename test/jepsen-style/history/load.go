@@ -9,9 +9,9 @@ import (
 	"os"
 )
 
-// Read reads a whole history from its file. A line that is not an event, an index that is not the next one or a time that
+// Load reads a whole history from its file. A line that is not an event, an index that is not the next one or a time that
 // goes back is an error that names the line: what is judged is what was recorded, all of it.
-func Read(path string) ([]Event, error) {
+func Load(path string) ([]Event, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read a history: %w", err)
@@ -24,7 +24,7 @@ func Read(path string) ([]Event, error) {
 	return events, nil
 }
 
-// Decode reads a history as Read does.
+// Decode reads a history as Load does.
 func Decode(r io.Reader) ([]Event, error) {
 	var events []Event
 	lines := bufio.NewReaderSize(r, 1<<20)
