@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -18,11 +19,19 @@ type Health interface {
 	Ready(ctx context.Context) error
 }
 
+// maxConns bounds the connections that are open: further ones are closed at once.
+const maxConns = 256
+
 // Server serves HTTP until it is closed.
 type Server struct {
 	http *http.Server
 	addr net.Addr
+	log  *slog.Logger
 	done chan error
+
+	mu   sync.Mutex
+	open map[net.Conn]bool
+	said time.Time // when it was last told that there are too many
 }
 
 // Listen serves on addr (host:port). The error names the address when the port is in use.
@@ -32,6 +41,7 @@ func Listen(addr string, h Health, log *slog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("http port: %w", err)
 	}
 	s := &Server{
+		log: log, open: map[net.Conn]bool{},
 		http: &http.Server{
 			Handler:           handler(h),
 			ReadHeaderTimeout: 5 * time.Second,
@@ -44,8 +54,27 @@ func Listen(addr string, h Health, log *slog.Logger) (*Server, error) {
 		addr: l.Addr(),
 		done: make(chan error, 1),
 	}
+	s.http.ConnState = s.count
 	go func() { s.done <- s.http.Serve(l) }()
 	return s, nil
+}
+
+// count keeps the number of open connections within bounds, and says so once a second at most.
+func (s *Server) count(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case state == http.StateClosed || state == http.StateHijacked:
+		delete(s.open, c)
+	case state == http.StateNew && len(s.open) < maxConns:
+		s.open[c] = true
+	case state == http.StateNew:
+		_ = c.Close() // its end is told as that of any other
+		if now := time.Now(); now.Sub(s.said) >= time.Second {
+			s.said = now
+			s.log.Warn("http port: connection refused", "remote", c.RemoteAddr(), "open", len(s.open), "limit", maxConns)
+		}
+	}
 }
 
 // Addr is the address that is served.

@@ -1,14 +1,19 @@
 package httpd
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -75,4 +80,62 @@ func TestPortInUseIsNamed(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), first.Addr().String()) {
 		t.Errorf("second listener: %v, expected an error that names %s", err, first.Addr())
 	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	var h health
+	s, err := Listen("127.0.0.1:0", &h, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := func(c net.Conn) bool {
+		_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		_, err := c.Read(make([]byte, 1))
+		return !errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	var held []net.Conn
+	for range maxConns {
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		held = append(held, c)
+	}
+	if closed(held[maxConns-1]) {
+		t.Error("a connection within the limit was closed")
+	}
+	more, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer more.Close()
+	_ = more.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := more.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("connection number %d is open, expected its end", maxConns+1)
+	}
+	for _, c := range held { // the end of the server would wait for their requests
+		_ = c.Close()
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzRequest(f *testing.F) {
+	var h health
+	serve := handler(&h)
+	f.Add("GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+	f.Add("POST /health?x=%00 HTTP/1.0\r\nContent-Length: 9\r\n\r\nbody")
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
+		if err != nil {
+			return
+		}
+		w := httptest.NewRecorder()
+		serve.ServeHTTP(w, r)
+		if w.Code < 200 || w.Code > 599 || w.Body.Len() > 4<<10 {
+			t.Errorf("%q is answered with status %d and %d bytes", text, w.Code, w.Body.Len())
+		}
+	})
 }

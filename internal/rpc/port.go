@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,8 +18,13 @@ import (
 const (
 	// handshakeTime is how long a new connection may take to say what it is for.
 	handshakeTime = 5 * time.Second
-	// pendingMax bounds the connections that have not said it yet; further ones wait in the kernel's queue.
+	// pendingMax bounds the connections that have not said it yet: for a further one the oldest of them has to go.
 	pendingMax = 256
+	// grpcMax and raftMax bound the connections that are open; further ones are refused. Each costs its buffers: 64 KiB of
+	// gRPC's, half a mebibyte of Raft's. The election watch bounds its own.
+	grpcMax  = 2048
+	raftMax  = 64
+	watchMax = 2048
 )
 
 // ErrPortInUse says that another process listens on the address.
@@ -51,7 +57,10 @@ type Port struct {
 	cluster  atomic.Pointer[string]
 
 	mu      sync.Mutex
-	pending map[net.Conn]struct{} // connections that Close must interrupt; nil after Close
+	pending []net.Conn // connections that have not said what they are for, the oldest first
+	closed  bool       // no connection is added to pending any more
+
+	refusals refusals
 }
 
 // Listen opens the port. The error is an ErrPortInUse when another process has the address.
@@ -84,11 +93,10 @@ func newPort(l net.Listener, cfg PortConfig) *Port {
 		log:      cfg.Logger,
 		slots:    make(chan struct{}, pendingMax),
 		done:     make(chan struct{}),
-		pending:  map[net.Conn]struct{}{},
 	}
-	p.grpc = newLane(l.Addr())
-	p.raft = &RaftStream{&rawStream{newLane(addr), p, "raft", raftMagic, protoRaft}}
-	p.watch = &WatchStream{&rawStream{newLane(addr), p, "election watch", watchMagic, protoWatch}}
+	p.grpc = newLane(l.Addr(), grpcMax)
+	p.raft = &RaftStream{&rawStream{newLane(addr, raftMax), p, "raft", raftMagic, protoRaft}}
+	p.watch = &WatchStream{&rawStream{newLane(addr, watchMax), p, "election watch", watchMagic, protoWatch}}
 	p.close = sync.OnceValue(p.shut)
 	p.workers.Go(p.accept)
 	return p
@@ -125,10 +133,10 @@ func (p *Port) shut() error {
 	close(p.done)
 	err := p.listener.Close()
 	p.mu.Lock()
-	for c := range p.pending {
+	for _, c := range p.pending {
 		_ = c.Close() // only interrupts its handshake, whose error is logged
 	}
-	p.pending = nil
+	p.pending, p.closed = nil, true
 	p.mu.Unlock()
 	_ = p.grpc.Close()
 	_ = p.raft.Close()
@@ -139,9 +147,7 @@ func (p *Port) shut() error {
 
 func (p *Port) accept() {
 	for {
-		select {
-		case p.slots <- struct{}{}:
-		case <-p.done:
+		if !p.place() {
 			return
 		}
 		c, err := p.listener.Accept()
@@ -161,6 +167,30 @@ func (p *Port) accept() {
 			defer func() { <-p.slots }()
 			p.sort(c)
 		})
+	}
+}
+
+// place takes a place for a connection that is about to come; false: the port is being closed. Where all are taken, the
+// connection that has been silent for the longest time loses its own: silence keeps nobody out.
+func (p *Port) place() bool {
+	select {
+	case p.slots <- struct{}{}:
+		return true
+	default:
+	}
+	p.mu.Lock()
+	if len(p.pending) > 0 {
+		oldest := p.pending[0]
+		p.pending = p.pending[1:]
+		_ = oldest.Close() // ends its handshake, which gives the place back
+		p.refusals.tell(p.log, oldest.RemoteAddr(), errSilent)
+	}
+	p.mu.Unlock()
+	select {
+	case p.slots <- struct{}{}:
+		return true
+	case <-p.done:
+		return false
 	}
 }
 
@@ -199,7 +229,7 @@ func (p *Port) sort(c net.Conn) {
 		_ = c.Close()
 		// EOF: somebody looked whether the port is open; closed: the one whom it is for is leaving.
 		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !p.closing() {
-			p.log.Warn("rpc port: connection refused", "remote", c.RemoteAddr(), "error", err)
+			p.refusals.tell(p.log, c.RemoteAddr(), err)
 		}
 	}
 }
@@ -207,17 +237,19 @@ func (p *Port) sort(c net.Conn) {
 func (p *Port) hold(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pending == nil {
+	if p.closed {
 		return false
 	}
-	p.pending[c] = struct{}{}
+	p.pending = append(p.pending, c)
 	return true
 }
 
 func (p *Port) release(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.pending, c)
+	if i := slices.Index(p.pending, c); i >= 0 {
+		p.pending = slices.Delete(p.pending, i, i+1)
+	}
 }
 
 func (p *Port) handshake(c net.Conn) (*lane, net.Conn, error) {
@@ -291,52 +323,3 @@ func (address) Network() string { return "tcp" }
 
 // String gives the address.
 func (a address) String() string { return string(a) }
-
-// lane is a listener that is given its connections.
-type lane struct {
-	addr  net.Addr
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newLane(addr net.Addr) *lane {
-	return &lane{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-var errNotAccepted = errors.New("nobody accepted the connection in time")
-
-// hand gives c to whoever accepts, within the time of a handshake.
-func (l *lane) hand(c net.Conn, stop <-chan struct{}) error {
-	t := time.NewTimer(handshakeTime)
-	defer t.Stop()
-	select {
-	case l.conns <- c:
-		return nil
-	case <-l.done:
-		return net.ErrClosed
-	case <-stop:
-		return net.ErrClosed
-	case <-t.C:
-		return errNotAccepted
-	}
-}
-
-// Accept waits for the next connection.
-func (l *lane) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close ends Accept; it may be called again.
-func (l *lane) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-// Addr is the address that the connections come in by.
-func (l *lane) Addr() net.Addr { return l.addr }

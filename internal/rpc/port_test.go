@@ -130,7 +130,7 @@ func TestPortWithTLSRefusesOthers(t *testing.T) {
 			t.Errorf("gRPC with %s was let in", name)
 		}
 		stranger := &Port{security: sec}
-		s := &RaftStream{&rawStream{newLane(address("")), stranger, "raft", raftMagic, protoRaft}}
+		s := &RaftStream{&rawStream{newLane(address(""), 1), stranger, "raft", raftMagic, protoRaft}}
 		c, err := s.Dial(p.Addr(), 5*time.Second)
 		if err != nil {
 			continue
@@ -261,7 +261,7 @@ func TestCloseInterruptsHandshakes(t *testing.T) {
 
 func TestSilentConnectionsDoNotKeepOthersOut(t *testing.T) {
 	p := port(t, Security{})
-	for range pendingMax / 2 {
+	for range 8 * pendingMax { // with the time of a handshake for each place they would take longer than healthy waits
 		c, err := net.Dial("tcp", p.Addr())
 		if err != nil {
 			t.Fatal(err)
@@ -270,5 +270,63 @@ func TestSilentConnectionsDoNotKeepOthersOut(t *testing.T) {
 	}
 	if err := healthy(t, p.Addr(), Security{}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestOpenConnectionsAreBoundedAndSayWhy(t *testing.T) {
+	for name, sec := range securities(t) {
+		t.Run(name, func(t *testing.T) {
+			p := port(t, sec)
+			p.raft.open = make(chan struct{}, 2)
+			dial := func() (net.Conn, error) {
+				c, err := p.Raft().Dial(p.Addr(), 10*time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+				_, err = io.ReadFull(c, make([]byte, len("raft")))
+				return c, err
+			}
+			var held []net.Conn
+			for range 2 {
+				c, err := dial()
+				if err != nil {
+					t.Fatal(err)
+				}
+				held = append(held, c)
+			}
+			if c, err := dial(); err == nil {
+				t.Error("a third connection was let in, expected two at most")
+			} else {
+				_ = c.Close()
+			}
+			_ = held[0].Close()
+			for { // its place is free when the far end has noticed
+				c, err := dial()
+				_ = c.Close()
+				if err == nil {
+					break
+				}
+			}
+			if err := healthy(t, p.Addr(), sec); err != nil {
+				t.Errorf("another lane: %v", err)
+			}
+			_ = held[1].Close()
+		})
+	}
+}
+
+func TestAFloodOfRefusalsIsToldInAFewLines(t *testing.T) {
+	var r refusals
+	now := time.Unix(100, 0)
+	lines, untold := 0, 0
+	for i := range 10_000 {
+		if n, ok := r.next(now.Add(time.Duration(i) * time.Millisecond)); ok {
+			lines++
+			untold += n
+		}
+	}
+	if lines != 10*refusalsTold || lines+untold+r.untold != 10_000 {
+		t.Errorf("%d lines tell of %d more, %d are untold; expected %d lines, and 10000 in all", lines, untold, r.untold, 10*refusalsTold)
 	}
 }

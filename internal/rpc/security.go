@@ -83,7 +83,11 @@ type accepted struct {
 
 // ServerHandshake hands the connection on, with what its certificates said.
 func (a accepted) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	t, ok := c.(*tls.Conn)
+	inner := c
+	if held, ok := c.(*counted); ok {
+		inner = held.Conn
+	}
+	t, ok := inner.(*tls.Conn)
 	if !ok {
 		return nil, nil, fmt.Errorf("connection from %v is not protected", c.RemoteAddr())
 	}

@@ -24,8 +24,12 @@ import (
 	"github.com/raftstream/raftstream/internal/rpc/clusterpb"
 )
 
-// streamsMax bounds the calls of one connection that run at a time.
-const streamsMax = 1024
+const (
+	// streamsMax bounds the calls of one connection that run at a time.
+	streamsMax = 1024
+	// serverBuffer is what a connection reads at once.
+	serverBuffer = 64 << 10
+)
 
 // ServerConfig says what a node answers.
 type ServerConfig struct {
@@ -75,8 +79,9 @@ func NewServer(cfg ServerConfig) *Server {
 		grpc.MaxConcurrentStreams(streamsMax),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
-		grpc.ReadBufferSize(bufferSize),
+		grpc.ReadBufferSize(serverBuffer), // of every connection, also of one that says nothing
 		grpc.WriteBufferSize(bufferSize),
+		grpc.SharedWriteBuffer(true),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTime}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingFloor, PermitWithoutStream: true}),
