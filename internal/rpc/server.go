@@ -81,7 +81,6 @@ func NewServer(cfg ServerConfig) *Server {
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.ReadBufferSize(serverBuffer), // of every connection, also of one that says nothing
 		grpc.WriteBufferSize(bufferSize),
-		grpc.SharedWriteBuffer(true),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTime}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingFloor, PermitWithoutStream: true}),
