@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -22,21 +24,48 @@ type Process struct {
 	err error // of Wait, valid after exited is closed
 }
 
+// Program is what a process runs.
+type Program struct {
+	Path string
+	Args []string
+	Env  []string // variables besides those of this process
+	Log  string   // path of the file that standard output and error are appended to
+	// Own keeps an interrupt that is typed at the terminal of this process from the started one.
+	Own bool
+	// Hide keeps variables of this process from the started one whose names begin so; empty: none.
+	Hide string
+}
+
 // StartProcess starts path with args. Standard output and error are appended to the file logPath.
 func StartProcess(path, logPath string, env []string, args ...string) (*Process, error) {
-	out, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	return Start(Program{Path: path, Log: logPath, Env: env, Args: args})
+}
+
+// Start starts a program.
+func Start(run Program) (*Process, error) {
+	out, err := os.OpenFile(run.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of a process: %w", err)
 	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(run.Path, run.Args...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(run.environ(), run.Env...)
+	if run.Own {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	}
 	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", path, err), out.Close())
+		return nil, errors.Join(fmt.Errorf("start %s: %w", run.Path, err), out.Close())
 	}
 	p := &Process{cmd: cmd, output: out, exited: make(chan struct{})}
 	go p.wait()
 	return p, nil
+}
+
+func (run *Program) environ() []string {
+	if run.Hide == "" {
+		return os.Environ()
+	}
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, run.Hide) })
 }
 
 func (p *Process) wait() {

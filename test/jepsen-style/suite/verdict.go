@@ -1,0 +1,155 @@
+package suite
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/raftstream/raftstream/chaos/nemesis"
+	"github.com/raftstream/raftstream/chaos/schedule"
+	"github.com/raftstream/raftstream/test/jepsen-style/checker"
+)
+
+// Outcome is what a run came to.
+type Outcome string
+
+// Outcomes. Green says that everything planned happened and everything that must hold was checked and holds; Violated that
+// something does not hold; Incomplete that nothing is known to be wrong, and that something planned did not happen or
+// something could not be checked.
+const (
+	Green      Outcome = "green"
+	Violated   Outcome = "violated"
+	Incomplete Outcome = "incomplete"
+)
+
+// Count is how often faults of a kind were planned and took effect, and what they did.
+type Count struct {
+	Planned  int    `json:"planned"`
+	Injected int    `json:"injected"`
+	Bites    int64  `json:"bites"`
+	What     string `json:"what,omitempty"`
+}
+
+// Verdict is what is known after a run.
+type Verdict struct {
+	Outcome Outcome  `json:"outcome"`
+	Reasons []string `json:"reasons,omitempty"` // why it is not green
+	Dir     string   `json:"dir"`
+	Seed    uint64   `json:"seed"`
+	Nodes   int      `json:"nodes"`
+	Layer   int      `json:"layer"`
+	TookMS  int64    `json:"took_ms"`
+
+	Acknowledged int64 `json:"acknowledged"`
+	Lost         int64 `json:"lost"`
+	Duplicated   int64 `json:"duplicated"`
+	Phantom      int64 `json:"phantom"`
+	Unexplained  int64 `json:"unexplained"`
+
+	Faults      map[schedule.Kind]Count  `json:"faults"`
+	NotInjected []nemesis.Outcome        `json:"not_injected,omitempty"`
+	LeftOut     map[schedule.Kind]string `json:"left_out,omitempty"`
+	Gaps        []Gap                    `json:"gaps,omitempty"`
+	Results     []checker.Result         `json:"results"`
+}
+
+// acknowledged is the name under which results count what clients were told is safe.
+const acknowledged = "acknowledged"
+
+// judge makes the verdict of what was found.
+func (v *Verdict) judge(outcomes []nemesis.Outcome) {
+	v.Faults = make(map[schedule.Kind]Count)
+	v.Outcome = Green
+	for _, o := range outcomes {
+		c := v.Faults[o.Event.Kind]
+		c.Planned++
+		if o.Injected {
+			c.Injected++
+			c.Bites += o.Proof.Bites
+			c.What = o.Proof.What
+		} else {
+			v.NotInjected = append(v.NotInjected, o)
+			v.less(Incomplete, "event %d (%s of %s at %d ms) was not injected: %s", o.Event.ID, o.Event.Kind, strings.Join(o.Event.Targets, ","), o.Event.AtMS, o.Reason)
+		}
+		v.Faults[o.Event.Kind] = c
+		if o.Broken != "" {
+			v.less(Violated, "event %d (%s of %v) could not be healed: %s", o.Event.ID, o.Event.Kind, o.Targets, o.Broken)
+		}
+	}
+	for _, r := range v.Results {
+		v.Acknowledged += r.Counts[acknowledged]
+		v.Lost += r.Lost
+		v.Duplicated += r.Duplicated
+		v.Phantom += r.Phantom
+		v.Unexplained += r.Unexplained
+		if r.Verdict == checker.Valid {
+			continue
+		}
+		worst := Violated
+		if r.Verdict == checker.Unknown {
+			worst = Incomplete
+		}
+		v.less(worst, "%s", describe(r))
+	}
+	if len(v.Results) == 0 {
+		v.less(Incomplete, "nothing was checked")
+	}
+}
+
+func describe(r checker.Result) string {
+	name := r.Checker
+	if r.Workload != "" {
+		name = r.Workload + ": " + name
+	}
+	text := fmt.Sprintf("%s is %s", name, r.Verdict)
+	if r.Lost+r.Duplicated+r.Phantom+r.Unexplained > 0 {
+		text += fmt.Sprintf(" (lost %d, duplicated %d, phantom %d, unexplained %d)", r.Lost, r.Duplicated, r.Phantom, r.Unexplained)
+	}
+	if len(r.Details) > 0 {
+		text += ": " + strings.Join(r.Details[:min(3, len(r.Details))], "; ")
+	}
+	return text
+}
+
+// less makes the verdict no better than o, and says why.
+func (v *Verdict) less(o Outcome, format string, args ...any) {
+	if o == Violated || v.Outcome == Green {
+		v.Outcome = o
+	}
+	v.Reasons = append(v.Reasons, fmt.Sprintf(format, args...))
+}
+
+// Line is the verdict on one line.
+func (v *Verdict) Line() string {
+	var faults []string
+	for _, k := range schedule.Kinds() {
+		if c, ok := v.Faults[k]; ok {
+			faults = append(faults, fmt.Sprintf("%s %d/%d", k, c.Injected, c.Planned))
+		}
+	}
+	line := fmt.Sprintf("seed %d: %s in %v, %d nodes, layer %d, acknowledged %d, lost %d, duplicated %d, phantom %d, unexplained %d",
+		v.Seed, v.Outcome, (time.Duration(v.TookMS) * time.Millisecond).Round(time.Second), v.Nodes, v.Layer, v.Acknowledged, v.Lost, v.Duplicated, v.Phantom, v.Unexplained)
+	if len(v.Gaps) > 0 {
+		line += fmt.Sprintf(", %d failovers (slowest %d ms)", len(v.Gaps), slices.MaxFunc(v.Gaps, func(a, b Gap) int { return int(a.MS - b.MS) }).MS)
+	}
+	if len(faults) > 0 {
+		line += "; faults injected of planned: " + strings.Join(faults, ", ")
+	}
+	return line
+}
+
+// writeJSON writes a file of the run's folder.
+func writeJSON(dir, name string, value any) error {
+	b, err := json.MarshalIndent(value, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name), append(b, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
