@@ -16,7 +16,7 @@ type ledgerJSON struct {
 }
 
 func (e *env) ledgerCommand(g *globals) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "ledger",
 		Short: "Show how far a node's copy of the ledger is, and its hash",
 		Long: "Shows the last log index that the node at --addr has applied and a hash of its state then. At equal index the\n" +
@@ -39,4 +39,6 @@ func (e *env) ledgerCommand(g *globals) *cobra.Command {
 			})
 		},
 	}
+	cmd.AddCommand(e.ledgerLogCommand(g))
+	return cmd
 }

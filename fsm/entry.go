@@ -85,6 +85,7 @@ func checksum(k Kind, term uint64, payload []byte) uint32 {
 type proposed struct {
 	row     row
 	term    uint64
+	crc     uint32
 	command Command
 }
 
@@ -138,5 +139,5 @@ func decodeEnvelope(b []byte) (proposed, error) {
 	if err != nil {
 		return proposed{}, err
 	}
-	return proposed{row: r, term: env.GetTerm(), command: c}, nil
+	return proposed{row: r, term: env.GetTerm(), crc: env.GetCrc32C(), command: c}, nil
 }

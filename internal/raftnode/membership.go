@@ -26,6 +26,10 @@ type Server struct {
 // Configuration gives the members, in the order in which they were added, as this node knows them.
 func (n *Node) Configuration() []Server {
 	servers, _ := n.configuration()
+	return serversOf(servers)
+}
+
+func serversOf(servers []raft.Server) []Server {
 	out := make([]Server, 0, len(servers))
 	for _, s := range servers {
 		out = append(out, Server{ID: string(s.ID), Addr: string(s.Address), Voter: s.Suffrage == raft.Voter})

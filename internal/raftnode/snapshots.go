@@ -55,7 +55,7 @@ func openSnapshots(dir string, log hclog.Logger, fatal func(error) error) (*snap
 				return nil, fmt.Errorf("remove unfinished snapshot: %w", err)
 			}
 		default:
-			if err := checkMeta(path, e.Name()); err != nil {
+			if _, err := readMeta(path, e.Name()); err != nil {
 				return nil, err
 			}
 		}
@@ -63,23 +63,26 @@ func openSnapshots(dir string, log hclog.Logger, fatal func(error) error) (*snap
 	return s, nil
 }
 
-func checkMeta(path, name string) error {
+// fileMeta is a snapshot's meta data as raft's file store has it.
+type fileMeta struct {
+	raft.SnapshotMeta
+	CRC []byte // CRC-64 of the state's file
+}
+
+func readMeta(path, name string) (*fileMeta, error) {
 	raw, err := os.ReadFile(filepath.Join(path, "meta.json"))
 	if err != nil {
-		return damaged("snapshot "+path, "meta data cannot be read: %v", err)
+		return nil, damaged("snapshot "+path, "meta data cannot be read: %v", err)
 	}
-	var meta struct { // as raft's file store has it
-		raft.SnapshotMeta
-		CRC []byte
-	}
+	var meta fileMeta
 	if err := json.Unmarshal(raw, &meta); err != nil {
-		return damaged("snapshot "+path, "meta data cannot be read: %v", err)
+		return nil, damaged("snapshot "+path, "meta data cannot be read: %v", err)
 	}
 	if meta.Version != raft.SnapshotVersionMax || meta.ID != name {
-		return damaged("snapshot "+path, "meta data is of version %d and id %q, expected %d and %q",
+		return nil, damaged("snapshot "+path, "meta data is of version %d and id %q, expected %d and %q",
 			meta.Version, meta.ID, raft.SnapshotVersionMax, name)
 	}
-	return nil
+	return &meta, nil
 }
 
 // header is magic, length and CRC32C of the rest; then index, term, configuration index and configuration.

@@ -146,3 +146,19 @@ func full(err error) error {
 	}
 	return err
 }
+
+// LockShared takes a shared advisory lock on a file that is there, without changing it: many may hold it, and nobody who
+// wants it alone. It is no method of FS: only who looks at the files of a process that is over needs it.
+func (OS) LockShared(name string) (io.Closer, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrLocked
+		}
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
+	}
+	return f, nil
+}
