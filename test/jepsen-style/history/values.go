@@ -96,3 +96,7 @@ type Listing struct {
 	Prefix string `json:"prefix,omitempty"`
 	Apps   []App  `json:"apps"`
 }
+
+// ClientLost is the Error of an info operation whose client was ended on purpose in the middle of it: it needs no fault
+// of the nemesis to explain it.
+const ClientLost = "the client was lost on purpose"

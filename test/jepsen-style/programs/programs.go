@@ -1,0 +1,8 @@
+// Package programs owns the applications of workloads that the stock ones cannot stand for: state of other kinds, windows
+// of every form, a receiver and a sink with proofs of their own, a function that is slow. They are written as a user would
+// write them, and must not know the workloads.
+package programs
+
+// Register makes the programs known to this binary.
+func Register() {
+}
