@@ -11,7 +11,7 @@ import (
 )
 
 // mtu is the largest packet of a link, in bytes.
-const mtu = 9000
+const mtu = 1500
 
 // namespace is there on Linux only.
 type namespace struct{}

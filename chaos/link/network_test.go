@@ -23,10 +23,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var available = sync.OnceValue(link.Available)
+
 // open makes a network that ends with the test.
 func open(t testing.TB, nodes int) *link.Network {
 	t.Helper()
-	if err := link.Available(); err != nil {
+	if err := available(); err != nil {
 		t.Skipf("LEFT OUT: %v", err)
 	}
 	n, err := link.Open(link.Config{Seed: 1, Nodes: nodes})
@@ -308,14 +310,14 @@ func TestNothingIsLeftOfANetwork(t *testing.T) {
 	}
 	t.Run("once", use)
 	files, threads := count("/proc/self/fd"), count("/proc/self/task")
-	for range 20 {
+	for range 10 {
 		t.Run("again", use)
 	}
 	if got := count("/proc/self/fd"); got > files {
-		t.Errorf("%d files are open after 20 networks, %d before", got, files)
+		t.Errorf("%d files are open after 10 networks, %d before", got, files)
 	}
 	if got := count("/proc/self/task"); got > threads+6 {
-		t.Errorf("%d threads after 20 networks, %d before", got, threads)
+		t.Errorf("%d threads after 10 networks, %d before", got, threads)
 	}
 	if got := interfaces(); got != host {
 		t.Errorf("interfaces of the host are %s, expected %s", got, host)
@@ -346,6 +348,17 @@ func TestANetworkHasOneTo99Nodes(t *testing.T) {
 		if n, err := link.Open(link.Config{Nodes: nodes}); err == nil {
 			n.Close()
 			t.Errorf("a network of %d nodes was opened", nodes)
+		}
+	}
+}
+
+// numbers gives what sendMany sends.
+func numbers(count int) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := range count {
+			if !yield(fmt.Sprint(i)) {
+				return
+			}
 		}
 	}
 }

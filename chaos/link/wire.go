@@ -39,8 +39,19 @@ type lane struct {
 
 func newWire(seed uint64, planes Planes, stations []*station) *wire {
 	w := &wire{stations: stations, byMAC: map[[6]byte]*station{}, flows: newFlows(planes), late: newTimeline()}
+	connect(seed, stations)
+	for _, s := range stations {
+		w.byMAC[s.mac] = s
+	}
+	for _, s := range stations {
+		w.readers.Go(func() { w.read(s) })
+	}
+	return w
+}
+
+// connect makes the lanes of the stations.
+func connect(seed uint64, stations []*station) {
 	for i, from := range stations {
-		w.byMAC[from.mac] = from
 		for j, to := range stations {
 			if i != j {
 				random := rand.New(rand.NewPCG(seed, uint64(i)<<32|uint64(j)))
@@ -48,10 +59,6 @@ func newWire(seed uint64, planes Planes, stations []*station) *wire {
 			}
 		}
 	}
-	for _, s := range stations {
-		w.readers.Go(func() { w.read(s) })
-	}
-	return w
 }
 
 // wait returns when the switch stands still, after the stations were closed.
