@@ -181,17 +181,25 @@ func (n *node) Open(ctx context.Context, flags uint32) (fusefs.FileHandle, uint3
 	if flags&syscall.O_TRUNC != 0 {
 		n.resize(0)
 	}
-	h, more, errno := n.LoopbackNode.Open(ctx, flags)
+	h, more, errno := n.LoopbackNode.Open(ctx, readable(flags))
 	return wrap(h), more, errno
 }
 
 // Create makes and opens a file. A full disk has no place for its name.
 func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fusefs.Inode, fusefs.FileHandle, uint32, syscall.Errno) {
-	child, h, more, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
+	child, h, more, errno := n.LoopbackNode.Create(ctx, name, readable(flags), mode, out)
 	if errno == 0 {
 		n.fs.unsynced.forget(child.StableAttr().Ino) // the number may have been another file's
 	}
 	return child, wrap(h), more, errno
+}
+
+// readable lets us read what a process opened for writing only: the kernel sees to it that the process does not.
+func readable(flags uint32) uint32 {
+	if flags&syscall.O_ACCMODE == syscall.O_WRONLY {
+		return flags&^syscall.O_ACCMODE | syscall.O_RDWR
+	}
+	return flags
 }
 
 func wrap(h fusefs.FileHandle) fusefs.FileHandle {

@@ -122,7 +122,8 @@ func (r *rules) shrink(file string, bytes int64) {
 	}
 }
 
-// space gives the bytes that the file may still grow by; false: there is no limit.
+// space gives the bytes that the file may still grow by; false: there is no limit. Who is told of a limit may hold back, so
+// that no write fails: it counts as a bite.
 func (r *rules) space(file string) (left int64, limited bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -130,6 +131,7 @@ func (r *rules) space(file string) (left int64, limited bool) {
 		if a.rule.Trouble != NoSpace || !under(a.rule.Under, file) {
 			continue
 		}
+		a.bites.Add(1)
 		if here := max(a.left, 0); !limited || here < left {
 			left, limited = here, true
 		}

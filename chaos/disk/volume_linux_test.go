@@ -63,13 +63,6 @@ func put(t *testing.T, path, text string, sync bool) {
 	must(t, f.Close())
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func syncDir(t *testing.T, path string) {
 	t.Helper()
 	d, err := os.Open(path)
