@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"github.com/raftstream/raftstream/client"
 )
 
@@ -21,10 +23,12 @@ const (
 	statusUnreachable = 3 // no node or no leader within the timeout
 )
 
-// Main is the main function of a binary whose applications are registered. It does not return.
-func Main() {
+// Main is the main function of a binary whose applications are registered. It does not return. Each of more makes one more
+// command of the binary; it finds the flag --output, and may return errors with a method ExitStatus() int, which is the
+// exit status of the process then. An error without text has been said already.
+func Main(more ...func() *cobra.Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.LookupEnv}
+	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.LookupEnv, more: more}
 	status := e.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(status)
@@ -35,6 +39,7 @@ type env struct {
 	in       io.Reader
 	out, err io.Writer
 	getenv   func(string) (string, bool)
+	more     []func() *cobra.Command
 }
 
 // run runs one command line and gives its exit status.
@@ -49,7 +54,7 @@ func (e *env) run(ctx context.Context, args []string) int {
 		return statusDone
 	}
 	var said *saidError
-	if !errors.As(err, &said) {
+	if !errors.As(err, &said) && err.Error() != "" {
 		fmt.Fprintf(e.err, "raftstream: %s\n", oneLineFirst(err))
 	}
 	return statusOf(err)
@@ -73,7 +78,10 @@ func (s *saidError) Unwrap() error { return s.err }
 
 func statusOf(err error) int {
 	var usage *usageError
+	var own interface{ ExitStatus() int }
 	switch {
+	case errors.As(err, &own):
+		return own.ExitStatus()
 	case errors.As(err, &usage):
 		return statusUsage
 	case errors.Is(err, client.ErrUnreachable):

@@ -102,6 +102,9 @@ func (e *env) rootCommand() *cobra.Command {
 		e.appsCommand(&g), e.appCommand(&g), e.batchesCommand(&g), e.receiversCommand(&g), e.eventsCommand(&g), e.membersCommand(&g),
 		e.ledgerCommand(&g), e.ingestCommand(&g), e.versionCommand(&g),
 	)
+	for _, command := range e.more {
+		root.AddCommand(command())
+	}
 	root.SetOut(e.out)
 	root.InitDefaultCompletionCmd() // cobra would add it later, where its arguments were not looked at
 	if shells, _, err := root.Find([]string{"completion"}); err == nil {

@@ -174,6 +174,9 @@ func (n *Nemesis) run(ctx context.Context, e schedule.Event) Outcome {
 		n.o.Journal(Step{Phase: Begin, Event: e, Targets: targets})
 		fault, err := injector.Inject(ctx, e, targets)
 		if err == nil {
+			if h, ok := fault.(interface{ Hit() []string }); ok {
+				targets = h.Hit() // it decides itself
+			}
 			n.o.Journal(Step{Phase: Took, Event: e, Targets: targets})
 			_ = wait(ctx, time.Duration(e.ForMS)*time.Millisecond) // a run that ends heals early
 			return n.heal(ctx, e, targets, fault)

@@ -5,9 +5,10 @@ package main
 import (
 	"github.com/raftstream/raftstream/apps"
 	"github.com/raftstream/raftstream/cli"
+	"github.com/raftstream/raftstream/test/jepsen-style/command"
 )
 
 func main() {
 	apps.Register()
-	cli.Main()
+	cli.Main(command.Chaos)
 }

@@ -85,6 +85,21 @@ func (c *Cluster) Leader(ctx context.Context) (name string, term uint64, err err
 	return name, term, nil
 }
 
+// Transfer hands leadership to another driver that is up, and returns when it leads.
+func (c *Cluster) Transfer(ctx context.Context) error {
+	r, err := c.ask.ListMembers(ctx, &raftstreamv1.ListMembersRequest{})
+	if err != nil {
+		return err
+	}
+	for _, m := range r.GetMembers() {
+		if m.GetRaft() == raftstreamv1.RaftRole_RAFT_ROLE_FOLLOWER && c.Up(m.GetName()) {
+			_, err := c.ask.TransferLeadership(ctx, &raftstreamv1.TransferLeadershipRequest{Id: m.GetId()})
+			return err
+		}
+	}
+	return errors.New("no follower is up that could lead")
+}
+
 // newest asks every node that is up, and gives the answer with the highest version, each name once.
 func (c *Cluster) newest(ctx context.Context, ask func(context.Context, *client.Client) (uint64, []string, error)) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)

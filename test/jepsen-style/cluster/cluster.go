@@ -41,7 +41,9 @@ type Options struct {
 	Binary string
 	Nodes  int
 	// Dir is where data directories (data/n1) and logs (logs/n1.log) are.
-	Dir     string
+	Dir string
+	// Data gives the data directory of a node that is elsewhere; nil: of none.
+	Data    func(node string) string
 	Network Network // nil: loopback
 	Flags   []string
 	Env     func(node string) []string // variables of a node's process; nil: none
@@ -96,8 +98,12 @@ func Names(nodes int) []string {
 	return all
 }
 
-// DataDir is where the node of a cluster in dir has its data.
-func DataDir(dir, node string) string { return filepath.Join(dir, "data", node) }
+func (o *Options) dataDir(node string) string {
+	if o.Data != nil {
+		return o.Data(node)
+	}
+	return filepath.Join(o.Dir, "data", node)
+}
 
 // New prepares a cluster and starts nothing.
 func New(o Options) (*Cluster, error) {
@@ -119,7 +125,7 @@ func New(o Options) (*Cluster, error) {
 	}
 	for i, name := range Names(o.Nodes) {
 		c.nodes = append(c.nodes, &node{
-			name: name, dir: DataDir(o.Dir, name), log: filepath.Join(o.Dir, "logs", name+".log"), host: c.o.Network.Addr(name),
+			name: name, dir: o.dataDir(name), log: filepath.Join(o.Dir, "logs", name+".log"), host: c.o.Network.Addr(name),
 			rpc: ports[3*i], gossip: ports[3*i+1], http: ports[3*i+2], votes: i < maxVoters,
 		})
 	}
@@ -180,7 +186,7 @@ func (c *Cluster) At(name string) (*client.Client, error) {
 func (c *Cluster) Names() []string { return Names(len(c.nodes)) }
 
 // Dir is the data directory of a node.
-func (c *Cluster) Dir(name string) string { return DataDir(c.o.Dir, name) }
+func (c *Cluster) Dir(name string) string { return c.o.dataDir(name) }
 
 // Logs are the paths of the nodes' logs.
 func (c *Cluster) Logs() map[string]string {
@@ -267,9 +273,13 @@ func (c *Cluster) args(n *node) []string {
 	return append(args, c.o.Flags...)
 }
 
-// Close ends every process, in order where it can, and returns when all are gone.
+// Close ends every process, in order where it can, and returns when all are gone. It may be called again.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
 	c.closed = true
 	var procs []*chaos.Process
 	for _, n := range c.nodes {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/raftstream/raftstream/chaos/nemesis"
 	"github.com/raftstream/raftstream/chaos/schedule"
 	"github.com/raftstream/raftstream/test/jepsen-style/history"
 )
@@ -89,9 +90,14 @@ func gaps(ledger []entry, seen []sighting, events []history.Event) []Gap {
 	all := history.Faults(events)
 	byTerm := make(map[uint64]int) // term -> place in found
 	for i, f := range all {
-		hit, ok := noteOf(f)
+		hit, ok := noteOf(f.Begin)
 		if !ok || f.End.Type == history.Fail || !deposes(hit.Event) {
 			continue
+		}
+		if hit.Event.Kind == schedule.Exit { // until then it was only armed
+			if f.Begin, hit.Targets, ok = tookAt(events, f, hit.ID); !ok {
+				continue
+			}
 		}
 		before := indexAt(seen, f.Begin.Time)
 		lead, ok := ledAt(ledger, before)
@@ -127,9 +133,23 @@ func deposes(e *schedule.Event) bool {
 	return slices.Contains(deposing, e.Kind)
 }
 
-func noteOf(f history.Fault) (n faultNote, ok bool) {
-	err := json.Unmarshal(f.Begin.Value, &n)
+func noteOf(e history.Event) (n faultNote, ok bool) {
+	err := json.Unmarshal(e.Value, &n)
 	return n, err == nil && n.Event != nil
+}
+
+// tookAt finds when a fault took effect, and where.
+func tookAt(events []history.Event, f history.Fault, id int) (history.Event, []string, bool) {
+	for _, e := range events {
+		if e.Process != history.Nemesis || e.F != f.Begin.F+"-"+string(nemesis.Took) || e.Time < f.Start() {
+			continue
+		}
+		var n faultNote
+		if err := json.Unmarshal(e.Value, &n); err == nil && n.ID == id {
+			return e, n.Targets, true
+		}
+	}
+	return history.Event{}, nil, false
 }
 
 // alone reports whether no other fault was in effect from the beginning of one until a time.

@@ -107,6 +107,7 @@ func (r *run) found(name string, verdict checker.Verdict, format string, args ..
 
 // prepare opens the site and settles the schedule.
 func (r *run) prepare(context.Context) (err error) {
+	r.o.Say("seed %d, %d nodes, layer %d, workloads %v, folder %s", r.o.Seed, r.o.Nodes, r.o.Layer, names(r.o.Workloads), r.o.Dir)
 	if r.site, err = openSite(r.o, r.ended); err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (r *run) writeRepeat() error {
 // ended hears of a process that ended although nobody ended it. A fault that concerns the process explains it, and starts it
 // again; otherwise it is a violation, and the node is started again so that the rest can be judged.
 func (r *run) ended(node string, status int) {
-	if r.nemesis.Holds(node) {
+	if r.nemesis.Holds(node) || status == nemesis.ExitStatus && r.o.Node.Failpoints {
 		return
 	}
 	r.o.Say("%s ended by itself with status %d", node, status)

@@ -153,3 +153,8 @@ func writeJSON(dir, name string, value any) error {
 	}
 	return nil
 }
+
+// LeftOutKinds are the kinds of faults that could not be brought about here, in order.
+func (v *Verdict) LeftOutKinds() []schedule.Kind {
+	return slices.DeleteFunc(schedule.Kinds(), func(k schedule.Kind) bool { return v.LeftOut[k] == "" })
+}
