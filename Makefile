@@ -7,6 +7,8 @@ BENCH     ?= .
 DEMOFLAGS ?=
 BENCHFLAGS ?=
 SOAK      ?= 50
+BUG       ?= .*
+ZOOFLAGS  ?=
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -15,7 +17,7 @@ LDFLAGS := -s -w -X github.com/raftstream/raftstream/cli.version=$(VERSION) -X g
 # Tools are pinned in a module of their own, so that the main module's graph stays that of the product.
 TOOL := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build demo test race soak lint bench microbench fuzz generate generate-check clean check
+.PHONY: build demo test race soak zoo lint bench microbench fuzz generate generate-check clean check
 
 build: ## bin/raftstream, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/raftstream ./cmd/node
@@ -32,6 +34,9 @@ race: ## all tests with the race detector
 soak: ## SOAK clusters under random faults, one after the other, about 35 s each; files of failed ones stay in tmp/soak
 	@mkdir -p tmp/soak
 	$(GO) test ./test/cluster -run TestRunningTotalsAreExactWhateverNodeFails -count $(SOAK) -timeout 0 -keep $(CURDIR)/tmp/soak
+
+zoo: ## every planted bug must be caught by its test; BUG=name hunts one, ZOOFLAGS='-rotate 3 -seed 1' some of them
+	$(GO) test -tags bugzoo ./test/jepsen-style/zoo -run TestEveryBugIsCaught -timeout 0 -v -bug '$(BUG)' $(ZOOFLAGS)
 
 lint: generate-check ## format, vet, staticcheck, generated code
 	@out=$$($(TOOL) gofumpt -l .); if [ -n "$$out" ]; then echo "not formatted, run gofumpt -w:"; echo "$$out"; exit 1; fi

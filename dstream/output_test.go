@@ -312,6 +312,28 @@ func TestTextFilesOfAFailedTaskAreNotVisible(t *testing.T) {
 	}
 }
 
+// Rule 13: whoever lists a batch's directory finds whole parts only.
+func TestPartsAreNotVisibleWhileTheyAreWritten(t *testing.T) {
+	prefix := filepath.Join(t.TempDir(), "out")
+	looked := 0
+	app := built(t, func(c *dstream.Context) {
+		dstream.Map(stream[int](c), func(i int) int {
+			looked++
+			seen, err := filepath.Glob(filepath.Join(prefix+"-1000", "part-*"))
+			if err != nil || len(seen) > 0 {
+				t.Errorf("a part is there while it is written: %v, %v", seen, err)
+			}
+			return i
+		}).SaveAsTextFiles(prefix, "")
+	})
+	if _, err := runTasks(t, app, dataset.Batch{App: 9, Time: 1000}, blocksOf(t, 1000, []int{1, 2, 3})); err != nil {
+		t.Fatal(err)
+	}
+	if looked != 3 {
+		t.Errorf("looked %d times, expected once at each of 3 records", looked)
+	}
+}
+
 // Rule 1: a coordinator that was deposed and does not know it may commit at any moment. Whoever is first completes the
 // batch, and nothing changes after that.
 func TestTextFilesAreTheSameWhicheverCoordinatorCommits(t *testing.T) {

@@ -23,7 +23,7 @@ type world struct {
 func submitted(replayed uint64) *world {
 	app := seconds(func(a *fsm.App) { a.SubmittedMS = 10_500 })
 	w := &world{
-		ledger: &ledger{index: 7, leader: "self", apps: []*fsm.App{app}},
+		ledger: &ledger{index: 7, room: orAll(0), leader: "self", apps: []*fsm.App{app}},
 		app:    app, clock: NewClock("self", replayed), mono: time.Hour, wall: 10_500,
 	}
 	w.observe()
@@ -220,6 +220,7 @@ func TestClockForgetsStoppedApplications(t *testing.T) {
 // multiples of the interval since zero time without gaps, and a node's time neither goes back while it leads nor runs
 // faster than it may.
 func TestBatchTimesAreGaplessWhateverClocksDo(t *testing.T) {
+	allocated := 0
 	rapid.Check(t, func(t *rapid.T) {
 		w := submitted(0)
 		clocks := map[string]*Clock{"self": w.clock, "other": NewClock("other", 0)}
@@ -256,6 +257,7 @@ func TestBatchTimesAreGaplessWhateverClocksDo(t *testing.T) {
 					t.Fatalf("allocation of %d to %d at %d, expected from %d", c.From, c.To, now, next)
 				}
 				for ; next <= c.To; next += 1000 {
+					allocated++
 					w.index++
 					w.batches = append(w.batches, &fsm.Batch{App: w.app.ID, Time: next, Index: w.index})
 				}
@@ -268,4 +270,7 @@ func TestBatchTimesAreGaplessWhateverClocksDo(t *testing.T) {
 			}
 		}
 	})
+	if allocated == 0 {
+		t.Error("no batch was allocated")
+	}
 }

@@ -1,0 +1,109 @@
+//go:build bugzoo
+
+package zoo
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	only   = flag.String("bug", ".*", "hunt the bugs whose whole name is matched by this expression")
+	rotate = flag.Int("rotate", 0, "hunt this many bugs, chosen by -seed; 0: all")
+	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of -rotate")
+	upTo   = flag.Int("layers", int(Machines), "hunt the bugs of layers up to this one only")
+	jobs   = flag.Int("jobs", 2, "tests that run at a time")
+)
+
+// TestEveryBugIsCaught plants each bug and expects its test to fail, for the reason given. A bug that is not caught is
+// a hole in the tests.
+func TestEveryBugIsCaught(t *testing.T) {
+	bugs := chosen(t)
+	h := &hunt{slots: make(chan struct{}, *jobs), passes: map[Test]func() error{}, caught: map[string]Caught{}}
+	for _, b := range bugs {
+		if h.passes[b.Catch] == nil {
+			dir := t.TempDir()
+			h.passes[b.Catch] = sync.OnceValue(func() error { return b.Catch.Pass(t.Context(), root, dir) })
+		}
+	}
+	t.Run("bugs", func(t *testing.T) {
+		for _, b := range bugs {
+			t.Run(b.Name, func(t *testing.T) { h.one(t, &b) })
+		}
+	})
+	fmt.Print(h.table())
+}
+
+func chosen(t *testing.T) []Bug {
+	named, err := regexp.Compile("^(?:" + *only + ")$")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bugs := slices.DeleteFunc(Bugs(), func(b Bug) bool {
+		return !named.MatchString(b.Name) || int(b.Layer) > *upTo
+	})
+	if len(bugs) == 0 {
+		t.Fatalf("no bug is called %q", *only)
+	}
+	if *rotate > 0 {
+		rng := rand.New(rand.NewPCG(*seed, 0))
+		rng.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
+		bugs = bugs[:min(*rotate, len(bugs))]
+		t.Logf("%d bugs by -seed %d", len(bugs), *seed)
+	}
+	return bugs
+}
+
+// hunt is one run over many bugs.
+type hunt struct {
+	slots  chan struct{}
+	passes map[Test]func() error // tests, each run once without a bug
+
+	mu     sync.Mutex
+	caught map[string]Caught
+}
+
+func (h *hunt) one(t *testing.T, b *Bug) {
+	t.Parallel()
+	h.slots <- struct{}{}
+	defer func() { <-h.slots }()
+	if err := h.passes[b.Catch](); errors.Is(err, ErrSkipped) {
+		t.Skipf("LEFT OUT: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.Hunt(t.Context(), root, t.TempDir())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, tail(c.Output))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.caught[b.Name] = c
+}
+
+// tail is the end of an output, which is long.
+func tail(s string) string {
+	lines := strings.Split(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-60):], "\n")
+}
+
+func (h *hunt) table() string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "%-45s %-5s %-60s %s\n", "bug", "layer", "caught by", "seconds")
+	for _, name := range slices.Sorted(maps.Keys(h.caught)) {
+		c := h.caught[name]
+		by := c.Bug.Catch.Package + " " + strings.Join(functions(c.Bug.Catch.Run), " ")
+		fmt.Fprintf(&s, "%-45s %-5v %-60s %.1f\n", name, c.Bug.Layer, by, c.Took.Seconds())
+	}
+	fmt.Fprintf(&s, "%d bugs were caught\n", len(h.caught))
+	return s.String()
+}
