@@ -79,8 +79,9 @@ type Outcome struct {
 type Nemesis struct {
 	o Options
 
-	mu   sync.Mutex
-	held map[hold]int // event's id
+	mu      sync.Mutex
+	held    map[hold]int // event's id
+	damaged map[string]bool
 }
 
 // hold is what a fault has for itself: two faults of one class on one node would undo each other.
@@ -122,7 +123,7 @@ func New(o Options) *Nemesis {
 	if o.Journal == nil {
 		o.Journal = func(Step) {}
 	}
-	return &Nemesis{o: o, held: make(map[hold]int)}
+	return &Nemesis{o: o, held: make(map[hold]int), damaged: make(map[string]bool)}
 }
 
 // Holds reports whether a fault is about the node's process: then its end is no surprise.
@@ -131,6 +132,13 @@ func (n *Nemesis) Holds(node string) bool {
 	defer n.mu.Unlock()
 	_, ok := n.held[hold{process, node}]
 	return ok
+}
+
+// Damaged reports whether a fault has damaged what the node had on disk. A node may come to it late, and stop then.
+func (n *Nemesis) Damaged(node string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.damaged[node]
 }
 
 // Run runs the schedule and returns when every event is over and every fault is healed: at the end of the last one, or
@@ -244,6 +252,7 @@ func (n *Nemesis) tryHold(e schedule.Event, targets []string) error {
 	}
 	for _, h := range claims {
 		n.held[h] = e.ID
+		n.damaged[h.node] = n.damaged[h.node] || Damages(e.Kind)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/raftstream/raftstream/chaos/disk"
 	"github.com/raftstream/raftstream/chaos/nemesis"
 	"github.com/raftstream/raftstream/chaos/schedule"
 	"github.com/raftstream/raftstream/test/jepsen-style/checker"
@@ -154,6 +155,15 @@ func (r *run) ended(node string, status int) {
 		return
 	}
 	r.o.Say("%s ended by itself with status %d", node, status)
+	if r.nemesis.Damaged(node) && status == 1 { // it came late to what was damaged: what the operator does then
+		if _, err := disk.Wipe(r.cluster.Dir(node)); err != nil {
+			r.found("processes", checker.Invalid, "%s refused its damaged disk, which could not be replaced: %v", node, err)
+		}
+		if err := r.cluster.Start(node); err != nil {
+			r.found("processes", checker.Invalid, "%v", err)
+		}
+		return
+	}
 	r.found("processes", checker.Invalid, "%s ended by itself with status %d, %v after the start; see logs/%s.log", node, status, time.Since(r.began).Round(time.Millisecond), node)
 	if err := r.cluster.Start(node); err != nil {
 		r.found("processes", checker.Invalid, "%v", err)

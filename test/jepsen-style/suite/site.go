@@ -163,6 +163,14 @@ func (s *site) openCluster(o *Options, ended func(node string, status int)) (err
 	s.closers = append(s.closers, s.cluster.Close)
 	maps.Copy(s.injectors, nemesis.ProcessInjectors(s.cluster))
 	maps.Copy(s.injectors, nemesis.QuorumInjectors(s.cluster))
+	d := disk.Config{Nodes: s.cluster, Seed: o.Seed}
+	if len(s.volumes) > 0 {
+		d.Volume = func(node string) *disk.Volume { return s.volumes[node] }
+	}
+	if len(s.faults) > 0 {
+		d.Faults = func(node string) *disk.FaultFS { return s.faults[node] }
+	}
+	maps.Copy(s.injectors, disk.Injectors(d))
 	return nil
 }
 
