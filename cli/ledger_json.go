@@ -34,6 +34,7 @@ type logLineJSON struct {
 	Term       uint64          `json:"term"`
 	N          int             `json:"n"`
 	Kind       string          `json:"kind"`
+	Proposed   uint64          `json:"proposed_term,omitempty"`
 	App        string          `json:"app"`
 	AppID      uint64          `json:"app_id"`
 	Command    json.RawMessage `json:"command"`
@@ -82,6 +83,7 @@ func (r *replay) lineJSON(s *logged) (logLineJSON, error) {
 		j.App = appName(s, app)
 	}
 	j.CRC = fmt.Sprintf("%08x", s.proposed.CRC)
+	j.Proposed = s.proposed.Term
 	if j.Command, err = snakeJSON(s.proposed.Command); err != nil {
 		return j, err
 	}

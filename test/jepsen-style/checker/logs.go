@@ -14,8 +14,8 @@ var alarms = [][]byte{
 	[]byte("unexpected fault address"), []byte("broken invariant"), []byte("[running]:"), []byte("all goroutines are asleep"),
 }
 
-// dump is the head of a goroutine in a dump of stacks.
-var dump = regexp.MustCompile(`^goroutine \d+ (gp=\S+ m=\S+ (mp=\S+ )?)?\[`)
+// stack is the head of a goroutine in a dump of stacks.
+var stack = regexp.MustCompile(`^goroutine \d+ (gp=\S+ m=\S+ (mp=\S+ )?)?\[`)
 
 // maxLogLine bounds what is told of a line.
 const maxLogLine = 300
@@ -53,5 +53,5 @@ func LogScan(run *Run, except ...*regexp.Regexp) Result {
 }
 
 func alarming(line []byte) bool {
-	return slices.ContainsFunc(alarms, func(a []byte) bool { return bytes.Contains(line, a) }) || dump.Match(line)
+	return slices.ContainsFunc(alarms, func(a []byte) bool { return bytes.Contains(line, a) }) || stack.Match(line)
 }

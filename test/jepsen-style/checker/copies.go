@@ -1,0 +1,114 @@
+package checker
+
+import (
+	"github.com/raftstream/raftstream/test/jepsen-style/history"
+)
+
+// Ledger checks the ledgers of all nodes, as they were dumped after the run: first that they are copies of one log, then
+// that the log keeps the rules of the house (docs/architecture.md, sections 6 and 10).
+func Ledger(run *Run) []Result {
+	dumps, err := readDumps(run)
+	if err != nil {
+		j := judging("ledger-copies", "")
+		j.doubt("%v", err)
+		return []Result{j.result()}
+	}
+	return []Result{copies(dumps, run.Events), rules(dumps)}
+}
+
+// copies holds the logs of all nodes against each other: the same entries at the same index, and the same state after
+// them. Entries at the end of a log may differ, if they are of another term and no client has ever heard of their index:
+// they were never committed.
+func copies(dumps []*dump, events []history.Event) Result {
+	j := judging("ledger-copies", "")
+	heard := heardOf(events)
+	base := map[uint64][]ledgerLine{} // entries by index, of the nodes before
+	var last uint64
+	hashes := map[uint64]*dump{}
+	for i, d := range dumps {
+		j.see("nodes", 1)
+		all := entries(d.lines)
+		inOrder(j, d, all)
+		if i == 0 {
+			_, last = d.last()
+			if heard > last {
+				j.bad("a client has heard of index %d, and no ledger goes beyond %d (%s)", heard, last, d.node)
+			}
+		}
+		same := true
+		for _, e := range all {
+			index := e[0].Index
+			known, ok := base[index]
+			switch {
+			case !ok && (i == 0 || index <= last):
+				base[index] = e
+				j.see("entries", 1)
+			case ok && sameEntry(known, e):
+				j.see("entries", 1)
+				same = agree(j, d, known, e, same)
+			default:
+				same = differ(j, d, known, e, same, heard)
+			}
+		}
+		if !same || d.hash == "" {
+			continue
+		}
+		if other, ok := hashes[d.applied]; ok && other.hash != d.hash {
+			j.bad("at index %d the state of %s is %.16s, that of %s %.16s: the same log gave different states", d.applied, d.node, d.hash, other.node, other.hash)
+		} else if ok {
+			j.see("equal states", 1)
+		} else {
+			hashes[d.applied] = d
+		}
+	}
+	return j.result()
+}
+
+// heardOf gives the highest index that a client was told of: it and all before it are committed.
+func heardOf(events []history.Event) uint64 {
+	var highest uint64
+	for i := range events {
+		if e := &events[i]; e.Type == history.OK && e.Process != history.Nemesis {
+			highest = max(highest, e.RaftIndex)
+		}
+	}
+	return highest
+}
+
+// inOrder checks one log by itself: no entry is missing, and terms never go back.
+func inOrder(j *judge, d *dump, all [][]ledgerLine) {
+	for i := 1; i < len(all); i++ {
+		a, b := all[i-1][0], all[i][0]
+		if b.Index != a.Index+1 {
+			j.bad("%s: entry %d is followed by %d", d.node, a.Index, b.Index)
+		}
+		if b.Term < a.Term {
+			j.bad("%s: entry %d is of term %d, the one before of %d: terms never go back", d.node, b.Index, b.Term, a.Term)
+		}
+	}
+}
+
+// agree is about an entry that is the same as elsewhere.
+func agree(j *judge, d *dump, known, e []ledgerLine, same bool) bool {
+	if !same {
+		j.bad("%s: entry %d is the same as elsewhere, and one before it is not", d.node, e[0].Index)
+	}
+	if !sameResults(known, e) {
+		j.bad("%s: entry %d had another result than elsewhere: the same log gave different states", d.node, e[0].Index)
+	}
+	return same
+}
+
+// differ is about an entry that is not what others have under its index, or that nobody else has.
+func differ(j *judge, d *dump, known, e []ledgerLine, same bool, heard uint64) bool {
+	index, term := e[0].Index, e[0].Term
+	switch {
+	case len(known) > 0 && known[0].Term == term:
+		j.bad("%s: entry %d of term %d is another one elsewhere", d.node, index, term)
+	case index <= heard && same: // the first one says it all
+		j.bad("%s: entry %d is of term %d, elsewhere it is not, and clients have heard of index %d", d.node, index, term, heard)
+	default:
+		j.r.Counts["uncommitted"]++
+	}
+	return false
+}
