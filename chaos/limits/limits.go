@@ -24,13 +24,26 @@ import (
 // killed when it needs more. A limit below what it holds kills it when it next needs a page. CPU is a share of one core,
 // dealt out ten times a second.
 //
-// One process bears one fault of each kind at a time; where groups are of version 2, one of both.
+// One process bears one fault of each kind at a time; where groups are of version 2, one of both. A process that is started
+// again bears none.
 type Injector struct {
-	pid func(node string) (int, error)
+	nodes Nodes
 }
 
-// New makes an injector for the processes that pid names; its error says that the node has none now.
-func New(pid func(node string) (int, error)) *Injector { return &Injector{pid} }
+// Nodes is what limits need of the nodes.
+type Nodes interface {
+	// Pid is the id of the node's process, as it was last started; 0: it never was.
+	Pid(name string) int
+	// Exited is closed when that process has ended.
+	Exited(name string) <-chan struct{}
+	// Start starts a node that has ended. It is no error if it runs.
+	Start(name string) error
+	// Expect says whether the end of the process would be no surprise from now on.
+	Expect(name string, end bool)
+}
+
+// New makes an injector for the processes of nodes.
+func New(nodes Nodes) *Injector { return &Injector{nodes} }
 
 // Kinds gives the kinds of faults that an Injector brings about.
 func Kinds() []schedule.Kind { return []schedule.Kind{schedule.Memory, schedule.CPU} }
@@ -58,7 +71,7 @@ func (i *Injector) Inject(ctx context.Context, e schedule.Event, targets []strin
 	if len(targets) == 0 {
 		return nil, fmt.Errorf("fault %d of limits: it has no target", e.ID)
 	}
-	f := &fault{limit: l}
+	f := &fault{nodes: i.nodes, limit: l}
 	for _, node := range targets {
 		if err := i.limit(ctx, f, node); err != nil {
 			return nil, errors.Join(fmt.Errorf("fault %d of limits on %s: %w", e.ID, node, err), f.end(ctx))
@@ -68,19 +81,32 @@ func (i *Injector) Inject(ctx context.Context, e schedule.Event, targets []strin
 }
 
 func (i *Injector) limit(ctx context.Context, f *fault, node string) error {
-	pid, err := i.pid(node)
-	if err != nil {
-		return err
+	pid := i.nodes.Pid(node)
+	if pid == 0 || ended(i.nodes, node) {
+		return errors.New("it does not run")
 	}
 	g, err := newGroup(f.limit, pid)
 	if err != nil {
 		return err
 	}
+	if f.limit.kind == schedule.Memory {
+		i.nodes.Expect(node, true)
+	}
 	if err := g.add(pid); err != nil {
+		f.unexpect(node)
 		return errors.Join(err, g.remove(ctx))
 	}
-	f.groups = append(f.groups, g)
+	f.groups = append(f.groups, limited{node, g})
 	return nil
+}
+
+func ended(n Nodes, node string) bool {
+	select {
+	case <-n.Exited(node):
+		return true
+	default:
+		return false
+	}
 }
 
 // limit is what a fault allows.
@@ -114,16 +140,24 @@ func limitOf(e schedule.Event) (limit, error) {
 
 // fault is limits that are in effect.
 type fault struct {
+	nodes  Nodes
 	limit  limit
-	groups []*group
+	groups []limited
 
 	mu     sync.Mutex
 	healed bool
 }
 
+// limited is a node and the group that its process was put in.
+type limited struct {
+	node string
+	*group
+}
+
 var errHealed = errors.New("the fault is healed already")
 
-// Heal puts the processes that are left back where they were, and says how often the limits were met.
+// Heal puts the processes that are left back where they were, starts those again that a limit ended, and says how often the
+// limits were met.
 func (f *fault) Heal(ctx context.Context) (chaos.Proof, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -141,15 +175,30 @@ func (f *fault) Heal(ctx context.Context) (chaos.Proof, error) {
 		proof.Bites += bites
 		errs = append(errs, err)
 	}
-	return proof, errors.Join(append(errs, f.end(ctx))...)
+	errs = append(errs, f.end(ctx))
+	for _, g := range f.groups {
+		// Who ended a process that met no limit starts it again.
+		if f.limit.kind == schedule.Memory && proof.Bites > 0 && ended(f.nodes, g.node) {
+			errs = append(errs, f.nodes.Start(g.node))
+		}
+	}
+	return proof, errors.Join(errs...)
 }
 
 func (f *fault) end(ctx context.Context) error {
 	var errs []error
 	for _, g := range f.groups {
 		errs = append(errs, g.remove(ctx))
+		f.unexpect(g.node)
 	}
 	return errors.Join(errs...)
+}
+
+// unexpect ends what only limits of memory need.
+func (f *fault) unexpect(node string) {
+	if f.limit.kind == schedule.Memory {
+		f.nodes.Expect(node, false)
+	}
 }
 
 // held is what a process has in memory that the kernel cannot take back, in bytes.

@@ -2,12 +2,12 @@ package limits_test
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,14 +56,42 @@ func help() {
 
 // process is a helper that runs.
 type process struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	gone chan struct{} // closed when it has ended
 }
+
+// nodes are processes by name.
+type nodes struct {
+	processes map[string]*process
+	started   []string
+	expected  map[string]bool
+}
+
+// Pid is the process's, 0 for a name without one.
+func (n *nodes) Pid(name string) int {
+	if p := n.processes[name]; p != nil {
+		return p.cmd.Process.Pid
+	}
+	return 0
+}
+
+// Exited is the process's end.
+func (n *nodes) Exited(name string) <-chan struct{} { return n.processes[name].gone }
+
+// Start notes the name.
+func (n *nodes) Start(name string) error {
+	n.started = append(n.started, name)
+	return nil
+}
+
+// Expect notes what is expected.
+func (n *nodes) Expect(name string, end bool) { n.expected[name] = end }
 
 func start(t *testing.T) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0])}
+	p := &process{cmd: exec.Command(os.Args[0]), gone: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), helper+"=1")
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -79,14 +107,20 @@ func start(t *testing.T) *process {
 	}
 	t.Cleanup(func() {
 		in.Close()
-		if p.cmd.ProcessState == nil {
-			_ = p.cmd.Wait()
-		}
+		p.wait()
 	})
 	if err := p.does("start"); err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// wait returns when the process has ended, for what reason its state says.
+func (p *process) wait() {
+	if p.cmd.ProcessState == nil {
+		_ = p.cmd.Wait()
+		close(p.gone)
+	}
 }
 
 func (p *process) does(what string) error {
@@ -107,8 +141,8 @@ func (p *process) groups(t *testing.T) string {
 	return string(all)
 }
 
-// injector needs root. It finds processes by name.
-func injector(t *testing.T, processes map[string]*process) *limits.Injector {
+// injector needs root.
+func injector(t *testing.T, processes map[string]*process) (*limits.Injector, *nodes) {
 	t.Helper()
 	for _, kind := range limits.Kinds() {
 		if err := limits.Available(kind); err != nil {
@@ -128,17 +162,13 @@ func injector(t *testing.T, processes map[string]*process) *limits.Injector {
 			}
 		}
 	})
-	return limits.New(func(node string) (int, error) {
-		if p := processes[node]; p != nil {
-			return p.cmd.Process.Pid, nil
-		}
-		return 0, errors.New("it is down")
-	})
+	n := &nodes{processes: processes, expected: map[string]bool{}}
+	return limits.New(n), n
 }
 
 func TestAProcessThatNeedsMoreMemoryIsKilled(t *testing.T) {
 	p, other := start(t), start(t)
-	i := injector(t, map[string]*process{"n1": p, "n2": other})
+	i, n := injector(t, map[string]*process{"n1": p, "n2": other})
 	f, err := i.Inject(t.Context(), schedule.Event{Kind: schedule.Memory, Bytes: 64 << 20}, []string{"n1"})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +176,10 @@ func TestAProcessThatNeedsMoreMemoryIsKilled(t *testing.T) {
 	if err := p.does("eat"); err == nil {
 		t.Error("256 MiB were had within a limit of 64")
 	}
-	_ = p.cmd.Wait() // the state says more
+	p.wait()
+	if !n.expected["n1"] {
+		t.Error("the end of a process with a limit of memory is a surprise")
+	}
 	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
 		t.Errorf("the process ended by %v, expected a kill", p.cmd.ProcessState)
 	}
@@ -156,12 +189,15 @@ func TestAProcessThatNeedsMoreMemoryIsKilled(t *testing.T) {
 	if proof, err := f.Heal(t.Context()); err != nil || proof.Bites == 0 {
 		t.Errorf("proof %+v, error %v, expected a bite", proof, err)
 	}
+	if !slices.Equal(n.started, []string{"n1"}) || n.expected["n1"] {
+		t.Errorf("started are %v, expected are ends of %v, expected n1 to run again", n.started, n.expected)
+	}
 }
 
 func TestALimitOfMemoryEndsWithItsFault(t *testing.T) {
 	p := start(t)
 	before := p.groups(t)
-	i := injector(t, map[string]*process{"n1": p})
+	i, n := injector(t, map[string]*process{"n1": p})
 	e := schedule.Event{Kind: schedule.Memory, Bytes: 64 << 20}
 	f, err := i.Inject(t.Context(), e, []string{"n1"})
 	if err != nil {
@@ -182,6 +218,9 @@ func TestALimitOfMemoryEndsWithItsFault(t *testing.T) {
 	if err := p.does("eat"); err != nil {
 		t.Errorf("after the fault: %v", err)
 	}
+	if len(n.started) != 0 || n.expected["n1"] {
+		t.Errorf("started are %v, expected are ends of %v, expected none", n.started, n.expected)
+	}
 	if _, err := f.Heal(t.Context()); err == nil {
 		t.Error("a fault was healed twice")
 	}
@@ -190,7 +229,7 @@ func TestALimitOfMemoryEndsWithItsFault(t *testing.T) {
 func TestAProcessGetsItsShareOfTheProcessor(t *testing.T) {
 	p, other := start(t), start(t)
 	before := p.groups(t)
-	i := injector(t, map[string]*process{"n1": p, "n2": other})
+	i, n := injector(t, map[string]*process{"n1": p, "n2": other})
 	f, err := i.Inject(t.Context(), schedule.Event{Kind: schedule.CPU, Percent: 5}, []string{"n1", "n2"})
 	if err != nil {
 		t.Fatal(err)
@@ -206,8 +245,9 @@ func TestAProcessGetsItsShareOfTheProcessor(t *testing.T) {
 		t.Errorf("the process is in %s, expected %s", after, before)
 	}
 	p.in.Close()
-	if err := p.cmd.Wait(); err != nil {
-		t.Fatal(err)
+	p.wait()
+	if len(n.started) != 0 || len(n.expected) != 0 {
+		t.Errorf("started are %v, expected are ends of %v, expected none", n.started, n.expected)
 	}
 	used := p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
 	if used > spinTime/2 {
@@ -218,7 +258,7 @@ func TestAProcessGetsItsShareOfTheProcessor(t *testing.T) {
 func TestALimitThatCannotBeLeavesNothing(t *testing.T) {
 	p := start(t)
 	before := p.groups(t)
-	i := injector(t, map[string]*process{"n1": p})
+	i, n := injector(t, map[string]*process{"n1": p})
 	memory := schedule.Event{Kind: schedule.Memory, Bytes: 1 << 30}
 	for name, c := range map[string]struct {
 		event   schedule.Event
@@ -234,7 +274,7 @@ func TestALimitThatCannotBeLeavesNothing(t *testing.T) {
 		if f, err := i.Inject(t.Context(), c.event, c.targets); err == nil {
 			t.Errorf("%s: a fault came about: %+v", name, f)
 		}
-		if after := p.groups(t); after != before {
+		if after := p.groups(t); after != before || n.expected["n1"] {
 			t.Errorf("%s: the process is in %s, expected %s", name, after, before)
 		}
 	}

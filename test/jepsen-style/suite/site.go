@@ -10,6 +10,7 @@ import (
 
 	"github.com/raftstream/raftstream/chaos"
 	"github.com/raftstream/raftstream/chaos/disk"
+	"github.com/raftstream/raftstream/chaos/limits"
 	"github.com/raftstream/raftstream/chaos/link"
 	"github.com/raftstream/raftstream/chaos/nemesis"
 	"github.com/raftstream/raftstream/chaos/schedule"
@@ -47,6 +48,7 @@ func openSite(o *Options, ended func(node string, status int)) (*site, error) {
 		func() error { return s.openNetwork(o) },
 		func() error { return s.openDisks(o) },
 		func() error { return s.openCluster(o, ended) },
+		s.openLimits,
 		func() error { return s.openFailpoints(o) },
 	}
 	for _, step := range steps {
@@ -171,6 +173,18 @@ func (s *site) openCluster(o *Options, ended func(node string, status int)) (err
 		d.Faults = func(node string) *disk.FaultFS { return s.faults[node] }
 	}
 	maps.Copy(s.injectors, disk.Injectors(d))
+	return nil
+}
+
+// openLimits can keep memory and processor from nodes, where control groups work.
+func (s *site) openLimits() error {
+	for _, k := range limits.Kinds() {
+		if err := limits.Available(k); err != nil {
+			s.leaveOut(err.Error(), k)
+		} else {
+			s.injectors[k] = limits.New(s.cluster)
+		}
+	}
 	return nil
 }
 
