@@ -53,7 +53,7 @@ var leaderBugs = []Bug{
 		File:   "internal/raftnode/node.go",
 		Old:    "\t\tif errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {\n",
 		New:    "\t\tif errors.Is(err, fs.ErrInvalid) || err == nil && info.Size() < 0 {\n",
-		Catch:  Test{Package: "internal/raftnode", Run: "^TestANodeWhoseRaftStateIsWipedIsRefused$"}, Expect: "@@",
+		Catch:  Test{Package: "internal/raftnode", Run: "^TestANodeWhoseRaftStateIsWipedIsRefused$"}, Expect: "bytes (<nil>), before 0",
 	},
 	{
 		Name: "deposed-leader-goes-on", Rules: []int{1},
