@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/raftstream/raftstream/internal/failpoint"
 )
 
 // Set by the linker (see Makefile); a plain go build leaves them as they are here.
@@ -64,10 +66,19 @@ func (e *env) versionCommand(g *globals) *cobra.Command {
 					Version string `json:"version"`
 					Commit  string `json:"commit"`
 					Go      string `json:"go"`
-				}{version, commitID(), runtime.Version()})
+					// Failpoints are those of a binary that is built for tests of failures.
+					Failpoints []failpoint.Point `json:"failpoints,omitempty"`
+				}{version, commitID(), runtime.Version(), points()})
 			}
 			_, err := fmt.Fprintf(e.out, "raftstream %s, commit %s, %s %s/%s\n", version, commitID(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
+}
+
+func points() []failpoint.Point {
+	if !failpoint.Enabled {
+		return nil
+	}
+	return failpoint.All()
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/lineage"
 )
@@ -142,9 +143,11 @@ func (o savedFiles[T]) write(t dataset.Task, n *lineage.Node[T], dir string, par
 		return nil, fmt.Errorf("%s is complete and holds another %s: %+v, now %+v (do the functions depend on more than their arguments?)",
 			dir, p.Name, *done, *p)
 	}
+	failpoint.Hit(failpoint.PartSynced)
 	if err := os.Rename(temporary, filepath.Join(dir, p.Name)); err != nil {
 		return nil, err
 	}
+	failpoint.Hit(failpoint.PartNamed)
 	renamed = true
 	return p, syncDir(dir)
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -149,6 +150,7 @@ func (s *success) alone(dir string) error {
 
 // write makes the file visible under its name when it is durable.
 func (s *success) write(dir string) error {
+	failpoint.Hit(failpoint.OutputSuccess)
 	temporary := filepath.Join(dir, temporarySuccess+rand.Text())
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -165,5 +167,9 @@ func (s *success) write(dir string) error {
 		_ = os.Remove(temporary) // the error that counts is err
 		return err
 	}
-	return syncDir(dir)
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	failpoint.Hit(failpoint.OutputCommitted)
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -24,7 +25,13 @@ func (s server) Fetch(ctx context.Context, f *job.Fetch, each func(mapPart int, 
 }
 
 // Put implements job.Server.
-func (s server) Put(ctx context.Context, b job.BlockData) error { return s.e.cfg.Blocks.Put(ctx, b) }
+func (s server) Put(ctx context.Context, b job.BlockData) error {
+	err := s.e.cfg.Blocks.Put(ctx, b)
+	if err == nil {
+		failpoint.Hit(failpoint.BlockCopied)
+	}
+	return err
+}
 
 // States implements job.Server.
 func (s server) States(_ context.Context, app id.App) ([]job.Held, error) {

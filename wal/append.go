@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"sync/atomic"
 
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/vfs"
 )
 
@@ -172,9 +173,11 @@ func (l *Log) writeGroup() error {
 	if err != nil {
 		return l.fail(fmt.Errorf("append: %w", err))
 	}
+	failpoint.Hit(failpoint.WALWritten)
 	if err := l.w.file.Sync(); err != nil {
 		return l.fail(fmt.Errorf("append: %w", err))
 	}
+	failpoint.Hit(failpoint.WALSynced)
 	l.w.offset, l.w.proved = end, false
 	return nil
 }
@@ -230,6 +233,7 @@ func (l *Log) create(info segmentInfo) error {
 	if err := file.Sync(); err != nil {
 		return l.fail(fmt.Errorf("start a segment: %w", errors.Join(err, file.Close())))
 	}
+	failpoint.Hit(failpoint.WALSegment)
 	if err := l.cfg.FS.Rename(tmp, name); err != nil {
 		return l.soft(errors.Join(err, file.Close()))
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/wal"
 )
@@ -114,6 +115,7 @@ func (s *Store) release(free []wal.Position) error {
 	if len(free) == 0 {
 		return nil
 	}
+	failpoint.Hit(failpoint.BlocksDropped)
 	if err := s.log.Release(free...); err != nil {
 		return fmt.Errorf("drop %d blocks: %w", len(free), err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -118,7 +119,13 @@ func (r *Replicator) round(
 		elsewhere -= len(held) - 1
 	} else {
 		elsewhere -= len(held)
-		start(r.Self, func() error { return r.Local(ctx, d) })
+		start(r.Self, func() error {
+			err := r.Local(ctx, d)
+			if err == nil {
+				failpoint.Hit(failpoint.BlockStored)
+			}
+			return err
+		})
 	}
 	var errs []error
 	for {

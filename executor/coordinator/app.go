@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -243,7 +244,11 @@ func (c *Coordinator) run(ctx context.Context, a *app, cur *current) *finished {
 // send sends a report until it is answered, and draws the conclusions. If keyed state is to be checkpointed next, it
 // gives that as what is current now.
 func (c *Coordinator) send(ctx context.Context, a *app, cur *current, f *finished) (next context.Context, aside *current) {
+	failpoint.Hit(failpoint.BatchReport)
 	reply, err := c.cfg.Report(ctx, f.report)
+	if err == nil && reply.Outcome == job.Done {
+		failpoint.Hit(failpoint.BatchCommitted)
+	}
 	due := err == nil && f.report.Error == "" && reply.Outcome == job.Done && c.dueCheckpoint(a, f.batch)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/plan"
 )
@@ -150,9 +151,13 @@ func (b *batch) commitState(ctx context.Context, r *job.CheckpointReport) (job.R
 	b.show("commit of the checkpoint of keyed state")
 	committing, cancel := context.WithTimeout(ctx, commitPatience)
 	defer cancel()
+	failpoint.Hit(failpoint.CheckpointReport)
 	reply, err := b.cfg.Checkpoint(committing, r)
 	if err != nil {
 		return reply, fmt.Errorf("report a checkpoint: %w", err)
+	}
+	if reply.Outcome == job.Done {
+		failpoint.Hit(failpoint.CheckpointCommitted)
 	}
 	return reply, nil
 }

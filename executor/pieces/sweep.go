@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -141,6 +142,7 @@ func (s *Store) clean(ctx context.Context, p *job.Progress) (deleted int, err er
 					stop(err)
 					continue
 				}
+				failpoint.Hit(failpoint.PieceDeleted)
 				mu.Lock()
 				deleted++
 				mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/raftstream/raftstream/executor/job"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -86,6 +87,7 @@ func (p *pipeline) report(ctx context.Context, b *block) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		failpoint.Hit(failpoint.BlockReport)
 		reply, err := p.cfg.Report(ctx, job.BlockReport{
 			ID: p.blockID(b), Records: b.records, Bytes: int64(len(b.data)), CRC: crc32.Checksum(b.data, castagnoli),
 			Stores: b.stores, Ranges: b.ranges,
@@ -96,6 +98,7 @@ func (p *pipeline) report(ctx context.Context, b *block) error {
 		}
 		switch reply.Outcome {
 		case job.Done:
+			failpoint.Hit(failpoint.BlockCommitted)
 			p.settled(b)
 			b.fate.settle(reply.Index, nil)
 			return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/dataset"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -252,7 +253,9 @@ func (r *Runner) checkpoint(t *task, number uint64, res *job.TaskResult) (err er
 			stores, err := r.keep(ctx, &l.App, d)
 			if err != nil {
 				stop(err)
+				return
 			}
+			failpoint.Hit(failpoint.CheckpointPiece)
 			p.Block.Stores = stores
 		})
 		return nil

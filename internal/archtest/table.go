@@ -13,13 +13,14 @@ type Rule struct {
 
 // ground is the floors 0 and 1 that executors and drivers may build on.
 var ground = []string{
-	"connector", "internal/id", "internal/vfs", "internal/plan", "internal/dataset", "executor/job",
+	"connector", "internal/id", "internal/vfs", "internal/plan", "internal/dataset", "internal/failpoint", "executor/job",
 }
 
 // Table is the import table, from the lowest floor up.
 var Table = []Rule{
 	{"internal/id", nil, "ids are below everything"},
 	{"internal/vfs/...", []string{"internal/vfs"}, "files know nothing of what is stored in them"},
+	{"internal/failpoint", nil, "a place to fail knows nothing of what fails"},
 	{"internal/ledgerpb", nil, "wire formats are below everything"},
 	{"api/...", []string{"api/..."}, "the public stubs are used outside and drag nothing in"},
 	{"connector", nil, "a connector is written against this package alone"},
@@ -27,7 +28,7 @@ var Table = []Rule{
 	{"tracker", []string{"internal/id"}, "the tracker is pure state of its own; blocktracker and fsm are its neighbours"},
 	{"blocktracker", []string{"internal/id", "connector"}, "the blocktracker is pure state of its own"},
 	{"statetracker", []string{"internal/id"}, "the statetracker is pure state of its own"},
-	{"wal", []string{"internal/vfs"}, "the log of blocks knows files only"},
+	{"wal", []string{"internal/vfs", "internal/failpoint"}, "the log of blocks knows files only"},
 	{"internal/bucket", []string{"internal/vfs"}, "a bucket keeps objects and knows nothing of what is in them"},
 	{"internal/ratecontrol", nil, "rate control is arithmetic"},
 	{"internal/datadir", []string{"internal/vfs", "internal/id"}, "the data directory knows files only"},
@@ -62,7 +63,7 @@ var Table = []Rule{
 	{"internal/driver/...", append([]string{"internal/driver"}, driverAllow()...), "a duty knows no other duty"},
 	{
 		"internal/raftnode",
-		[]string{"internal/id", "internal/vfs", "fsm"},
+		[]string{"internal/id", "internal/vfs", "internal/failpoint", "fsm"},
 		"raft carries entries; what they are for is above it",
 	},
 	{"internal/gossip", []string{"internal/id"}, "gossip says who is there and nothing else"},
@@ -78,7 +79,7 @@ var Table = []Rule{
 	}, "streamtest alone of the public packages wires the engine, and above floor 3 only the pure functions of internal/driver"},
 	{"dstream/...", append([]string{
 		"dstream/rdd", "internal/lineage", "internal/codec", "internal/table",
-	}, "connector", "internal/id", "internal/plan", "internal/dataset"), "user graphs must not know the engine"},
+	}, "connector", "internal/id", "internal/plan", "internal/dataset", "internal/failpoint"), "user graphs must not know the engine"},
 	{"connector/...", []string{"connector", "dstream"}, "a stock connector is written as a user would write it"},
 	{"client", []string{"api/..."}, "the client is used outside and drags nothing in"},
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 )
 
@@ -196,6 +197,7 @@ func (d *Driver) open(ctx context.Context, term uint64) (*tenure, error) {
 		return nil, fmt.Errorf("epoch refused: %s", opened.Reason)
 	}
 	t.epoch = id.Epoch(opened.Index)
+	failpoint.Hit(failpoint.LedgerOpened)
 	if t.View().Cluster() == "" {
 		named, err := t.Propose(ctx, &fsm.ClusterNamed{Cluster: newCluster()})
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/failpoint"
 )
 
 // ledger is the state machine as raft drives it: one goroutine of raft's applies, snapshots and restores.
@@ -43,6 +44,7 @@ func (l *ledger) ApplyBatch(entries []*raft.Log) []any {
 			answers[i] = l.apply(e)
 		}
 	}
+	failpoint.Hit(failpoint.LedgerApplied)
 	l.publish()
 	return answers
 }
@@ -109,6 +111,7 @@ func (l *ledger) Restore(r io.ReadCloser) error {
 	if l.stopped != nil {
 		return l.stopped
 	}
+	failpoint.Hit(failpoint.SnapshotRestore)
 	if err := l.machine.Restore(r); err != nil {
 		l.stopped = damaged("snapshot", "%v", err)
 		return l.fatal(l.stopped)

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/raftstream/raftstream/fsm"
+	"github.com/raftstream/raftstream/internal/failpoint"
 )
 
 // proposal is a command that waits for its entry.
@@ -137,10 +138,12 @@ func (n *Node) submit(proposals []*proposal) bool {
 	for i, p := range proposals {
 		parts[i] = p.part
 	}
+	failpoint.Hit(failpoint.LedgerPropose)
 	n.counts.entries.Add(1)
 	n.counts.commands.Add(uint64(len(proposals)))
 	// At most InFlight entries are in raft's queue, which holds 512: Apply does not wait.
 	n.inflight <- batch{proposals: proposals, future: n.raft.Apply(fsm.JoinCommands(parts...), 0)}
+	failpoint.Hit(failpoint.LedgerProposed)
 	return true
 }
 

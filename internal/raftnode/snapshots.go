@@ -15,6 +15,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/raftstream/raftstream/internal/failpoint"
 )
 
 // snapshotMagic opens the header that we put before every snapshot; its last byte is the version.
@@ -118,6 +120,7 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, con
 	if _, err := sink.Write(header(index, term, configurationIndex, configuration)); err != nil {
 		return nil, errors.Join(fmt.Errorf("create snapshot %d: %w", index, err), sink.Cancel())
 	}
+	failpoint.Hit(failpoint.SnapshotBegun)
 	return &snapshotSink{SnapshotSink: sink, fatal: s.fatal}, nil
 }
 
@@ -170,10 +173,19 @@ type snapshotSink struct {
 	fatal func(error) error
 }
 
+// Write writes a part of the snapshot.
+func (s *snapshotSink) Write(b []byte) (int, error) {
+	n, err := s.SnapshotSink.Write(b)
+	failpoint.Hit(failpoint.SnapshotPart)
+	return n, err
+}
+
 // Close syncs the snapshot and makes it the newest.
 func (s *snapshotSink) Close() error {
+	failpoint.Hit(failpoint.SnapshotWritten)
 	err := s.SnapshotSink.Close()
 	if err == nil {
+		failpoint.Hit(failpoint.SnapshotKept)
 		return nil
 	}
 	err = fmt.Errorf("finish snapshot %s: %w", s.ID(), err)

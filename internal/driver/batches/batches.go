@@ -14,6 +14,7 @@ import (
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/fsm"
 	"github.com/raftstream/raftstream/internal/driver"
+	"github.com/raftstream/raftstream/internal/failpoint"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/jobgen"
 )
@@ -106,6 +107,11 @@ func (t *turn) take(ctx context.Context, v fsm.View) (time.Duration, error) {
 	}
 	again = min(again, t.plans.fill(v, commands))
 	held, err := t.ticks.Make(ctx, t.ledger, commands)
+	for _, c := range commands {
+		if c.Kind() == fsm.KindBlocksAllocated && err == nil {
+			failpoint.Hit(failpoint.BatchAllocated)
+		}
+	}
 	again = min(again, held)
 	if left, ok := jobgen.Next(v, now); ok {
 		again = min(again, left)
