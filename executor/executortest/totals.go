@@ -17,7 +17,7 @@ type totals struct {
 var _ dataset.Stateful = (*totals)(nil)
 
 // Base implements dataset.Stateful.
-func (d *totals) Base() id.Time { return d.id.Time - 1000 }
+func (d *totals) Base() id.Time { return d.id.Time - id.Time(d.w.batchMS()) }
 
 // Initial implements dataset.Stateful.
 func (d *totals) Initial(int) dataset.State { return NewTable() }

@@ -34,6 +34,7 @@ type WordCount struct {
 	// Running makes the last stream one of keyed state: the sums over all batches so far. Its outputs give all of them.
 	Running      bool
 	CheckpointMS int64 // with Running
+	BatchMS      int64 // 0: a second
 	Blind        bool  // outputs do not read what they are given
 
 	OnMap    func(t dataset.Task, s dataset.ShuffleID, part int)
@@ -41,7 +42,8 @@ type WordCount struct {
 	OnOutput func(t dataset.Task, output, part int)
 	OnState  func(t dataset.Task, part int) // when keyed state advances
 	OnCommit func(ctx context.Context, b dataset.Batch, output int) error
-	OnGraph  func(at id.Time) error // when datasets are made
+	OnWords  func(ctx context.Context, b dataset.Batch, output int, words map[string]int) error // before Results has them
+	OnGraph  func(at id.Time) error                                                             // when datasets are made
 	// OnCall makes the outputs functions on the coordinator; the answers that they get are Words.
 	OnCall func(ctx context.Context, b dataset.Batch, jobs dataset.Jobs) error
 	// Source is the receiver of stream 0, nil for none.
@@ -101,12 +103,13 @@ func Count(texts ...string) map[string]int {
 
 // Plan implements dataset.App.
 func (w *WordCount) Plan() *plan.Plan {
-	p := &plan.Plan{BatchMS: 1000, RememberMS: 1000, Inputs: []plan.Input{{Stream: 0, Source: "test", Receiver: w.Source != nil, Pushed: w.Source != nil}}}
+	ms := w.batchMS()
+	p := &plan.Plan{BatchMS: ms, RememberMS: ms, Inputs: []plan.Input{{Stream: 0, Source: "test", Receiver: w.Source != nil, Pushed: w.Source != nil}}}
 	for s := range w.Depth + 1 {
-		p.Streams = append(p.Streams, plan.Stream{ID: id.Stream(s), Operator: "count", Type: "string", SlideMS: 1000, Partitions: w.Reducers})
+		p.Streams = append(p.Streams, plan.Stream{ID: id.Stream(s), Operator: "count", Type: "string", SlideMS: ms, Partitions: w.Reducers})
 	}
 	if w.Running {
-		p.States = []plan.State{{Stream: id.Stream(w.Depth), SlideMS: 1000, Partitions: w.Reducers}}
+		p.States = []plan.State{{Stream: id.Stream(w.Depth), SlideMS: ms, Partitions: w.Reducers}}
 		p.CheckpointMS = w.CheckpointMS
 	}
 	for o := range max(w.Outputs, 1) {
@@ -116,6 +119,13 @@ func (w *WordCount) Plan() *plan.Plan {
 }
 
 func name(output int) string { return fmt.Sprintf("collect-%d", output) }
+
+func (w *WordCount) batchMS() int64 {
+	if w.BatchMS != 0 {
+		return w.BatchMS
+	}
+	return 1000
+}
 
 // Dataset implements dataset.App.
 func (w *WordCount) Dataset(s id.Stream, at id.Time, in dataset.Sources) (dataset.Dataset, bool, error) {
@@ -364,6 +374,11 @@ func (c *collect) Commit(ctx context.Context, b dataset.Batch, receipts [][]byte
 				return fmt.Errorf("word %q is in two partitions", w)
 			}
 			all[w] = n
+		}
+	}
+	if c.w.OnWords != nil {
+		if err := c.w.OnWords(ctx, b, c.n, all); err != nil {
+			return err
 		}
 	}
 	c.w.Results.Put(Result{c.n, b.Time}, all)

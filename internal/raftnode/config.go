@@ -7,6 +7,8 @@ import (
 	"net"
 	"path/filepath"
 	"time"
+
+	"github.com/raftstream/raftstream/fsm"
 )
 
 // Limits of a node.
@@ -79,6 +81,9 @@ type Config struct {
 	// the Node: the goroutine that found it is raft's. If it returns, the operation fails and raft may panic.
 	Fatal func(error)
 
+	// Applied is told, for tests, of every entry that was applied here: its data, what it answered and the ledger after
+	// it; and of every snapshot that took its place, without data. It runs on the goroutine that applies. nil: nobody is.
+	Applied func(v fsm.View, data []byte, results []fsm.Result)
 	// Disk keeps everything in memory instead of in Dir, for tests. It survives Close.
 	Disk *MemoryDisk
 }

@@ -15,7 +15,8 @@ import (
 type ledger struct {
 	machine *fsm.Machine
 	fatal   func(error) error
-	stopped error // set when an entry or a snapshot was unreadable: nothing is applied after it
+	witness func(fsm.View, []byte, []fsm.Result) // Config.Applied; nil for none
+	stopped error                                // set when an entry or a snapshot was unreadable: nothing is applied after it
 
 	mu      sync.RWMutex
 	view    fsm.View
@@ -58,6 +59,9 @@ func (l *ledger) apply(e *raft.Log) applied {
 		// An entry that cannot be read on one node only would make it differ from the others: it stops (rule 15).
 		l.stopped = fmt.Errorf("apply entry %d: %w", e.Index, err)
 		return applied{err: l.fatal(l.stopped)}
+	}
+	if l.witness != nil {
+		l.witness(l.machine.View(), e.Data, results)
 	}
 	return applied{results: results}
 }
@@ -117,6 +121,9 @@ func (l *ledger) Restore(r io.ReadCloser) error {
 		return l.fatal(l.stopped)
 	}
 	l.publish()
+	if l.witness != nil {
+		l.witness(l.machine.View(), nil, nil)
+	}
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -14,15 +16,24 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// MemoryDisk is a disk for tests: it survives Close of the node, and it can hang or fail.
+// MemoryDisk is a disk for tests: it survives Close of the node and, as Crash, its sudden end. It can hang, be slow or
+// fail.
 type MemoryDisk struct {
 	mu      sync.Mutex
 	logs    map[uint64]raft.Log
+	first   uint64 // lowest and highest index of logs, 0 for none
+	last    uint64
 	values  map[string][]byte
 	stored  snapshotMemory
-	hang    chan struct{} // writes wait until it is closed
-	failure error         // of the next writes
+	hang    chan struct{}        // writes wait until it is closed
+	takes   func() time.Duration // what a write takes, nil for no time
+	failure error                // of the next writes
+	appends error                // of the next StoreLogs
+	begun   []*diskWrite         // those that have not returned, in order
 }
+
+// diskWrite is a write that has begun.
+type diskWrite struct{ do func(*MemoryDisk) }
 
 // NewMemoryDisk makes an empty disk.
 func NewMemoryDisk() *MemoryDisk {
@@ -38,6 +49,13 @@ func (d *MemoryDisk) Hang() (release func()) {
 	return func() { close(c) }
 }
 
+// Slow makes every write take as long as takes says; nil ends that.
+func (d *MemoryDisk) Slow(takes func() time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.takes = takes
+}
+
 // Fail makes writes fail, as after a failed fsync; nil ends that.
 func (d *MemoryDisk) Fail(err error) {
 	d.mu.Lock()
@@ -45,20 +63,53 @@ func (d *MemoryDisk) Fail(err error) {
 	d.failure = err
 }
 
-// write runs f under the lock, unless writes fail.
-func (d *MemoryDisk) write(f func()) error {
+// FailAppends makes StoreLogs alone fail; nil ends that. What Raft does when its term or vote cannot be stored is to panic,
+// which a test cannot outlive.
+func (d *MemoryDisk) FailAppends(err error) {
 	d.mu.Lock()
-	hang := d.hang
+	defer d.mu.Unlock()
+	d.appends = err
+}
+
+// Crash gives the disk as it is found after the sudden end of the process: what had returned is there, and what had
+// begun may be, as a whole each (raft-boltdb's writes are transactions). The disk itself goes on for who has it, and
+// has no more to do with the one given.
+func (d *MemoryDisk) Crash(rng *rand.Rand) *MemoryDisk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	after := &MemoryDisk{logs: maps.Clone(d.logs), first: d.first, last: d.last, values: maps.Clone(d.values)}
+	d.stored.mu.Lock()
+	after.stored.kept, after.stored.made = slices.Clone(d.stored.kept), d.stored.made
+	d.stored.mu.Unlock()
+	for _, w := range d.begun {
+		if rng.IntN(2) == 0 {
+			break
+		}
+		w.do(after)
+	}
+	return after
+}
+
+// write runs f under the lock, unless writes fail.
+func (d *MemoryDisk) write(f func(*MemoryDisk)) error {
+	w := &diskWrite{f}
+	d.mu.Lock()
+	hang, takes := d.hang, d.takes
+	d.begun = append(d.begun, w)
 	d.mu.Unlock()
 	if hang != nil {
 		<-hang
 	}
+	if takes != nil {
+		<-time.After(takes())
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.begun = slices.DeleteFunc(d.begun, func(b *diskWrite) bool { return b == w })
 	if d.failure != nil {
 		return d.failure
 	}
-	f()
+	f(d)
 	return nil
 }
 
@@ -67,11 +118,24 @@ func (d *MemoryDisk) StoreLog(l *raft.Log) error { return d.StoreLogs([]*raft.Lo
 
 // StoreLogs keeps copies of the entries.
 func (d *MemoryDisk) StoreLogs(logs []*raft.Log) error {
-	return d.write(func() {
-		for _, l := range logs {
-			c := *l
-			c.Data, c.Extensions = slices.Clone(l.Data), slices.Clone(l.Extensions)
-			d.logs[l.Index] = c
+	copies := make([]raft.Log, len(logs))
+	for i, l := range logs {
+		copies[i] = *l
+		copies[i].Data, copies[i].Extensions = slices.Clone(l.Data), slices.Clone(l.Extensions)
+	}
+	d.mu.Lock()
+	err := d.appends
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return d.write(func(d *MemoryDisk) {
+		for _, l := range copies {
+			d.logs[l.Index] = l
+			if d.first == 0 || l.Index < d.first {
+				d.first = l.Index
+			}
+			d.last = max(d.last, l.Index)
 		}
 	})
 }
@@ -92,38 +156,34 @@ func (d *MemoryDisk) GetLog(index uint64, l *raft.Log) error {
 func (d *MemoryDisk) FirstIndex() (uint64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	first := uint64(0)
-	for i := range d.logs {
-		if first == 0 || i < first {
-			first = i
-		}
-	}
-	return first, nil
+	return d.first, nil
 }
 
 // LastIndex gives the highest index, 0 for none.
 func (d *MemoryDisk) LastIndex() (uint64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	last := uint64(0)
-	for i := range d.logs {
-		last = max(last, i)
-	}
-	return last, nil
+	return d.last, nil
 }
 
 // DeleteRange deletes the entries from low to high.
 func (d *MemoryDisk) DeleteRange(low, high uint64) error {
-	return d.write(func() {
-		for i := low; i <= high; i++ {
-			delete(d.logs, i)
+	return d.write(func(d *MemoryDisk) {
+		maps.DeleteFunc(d.logs, func(i uint64, _ raft.Log) bool { return low <= i && i <= high })
+		d.first, d.last = 0, 0
+		for i := range d.logs {
+			d.last = max(d.last, i)
+			if d.first == 0 || i < d.first {
+				d.first = i
+			}
 		}
 	})
 }
 
 // Set keeps a value.
 func (d *MemoryDisk) Set(key, value []byte) error {
-	return d.write(func() { d.values[string(key)] = slices.Clone(value) })
+	k, v := string(key), slices.Clone(value)
+	return d.write(func(d *MemoryDisk) { d.values[k] = v })
 }
 
 // Get gives a value or errNotFound.

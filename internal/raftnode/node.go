@@ -121,6 +121,7 @@ func (n *Node) start() (err error) {
 		}
 	}
 	n.ledger = newLedger(n.fatal)
+	n.ledger.witness = n.config.Applied
 	n.transport = newTransport(&n.config, n.voteAsked)
 	undo = append(undo, n.transport.Close)
 	return n.startRaft(newCache(log, cacheBytes, cacheEntries))

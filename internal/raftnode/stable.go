@@ -26,8 +26,9 @@ const (
 type stable struct {
 	disk disk
 	file string
+	turn chan struct{} // held by who stores: raft's main loop, or its handler of heartbeats
 
-	mu     sync.Mutex // held while storing: raft's main loop is the only writer
+	mu     sync.Mutex
 	id     string
 	values map[string][]byte
 }
@@ -35,7 +36,7 @@ type stable struct {
 // openStable reads the record of node id. Without one, it is written if that is right: there is nothing else (fresh),
 // and there never was (not had).
 func openStable(d disk, file, id string, fresh, had bool) (*stable, error) {
-	s := &stable{disk: d, file: file, id: id, values: map[string][]byte{}}
+	s := &stable{disk: d, file: file, turn: make(chan struct{}, 1), id: id, values: map[string][]byte{}}
 	raw, err := d.Get([]byte(stableKey))
 	switch {
 	case errors.Is(err, errNotFound) && fresh && had:
@@ -113,13 +114,17 @@ func decodeStable(b []byte) (owner string, values map[string][]byte, ok bool) {
 
 // Set stores a value of raft's; synced when it returns.
 func (s *stable) Set(key, value []byte) error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	next := maps.Clone(s.values)
+	s.mu.Unlock()
 	next[string(key)] = slices.Clone(value)
 	if err := s.disk.Set([]byte(stableKey), s.encode(next)); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.values = next
 	return nil
 }
