@@ -1,0 +1,289 @@
+package checker
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/raftstream/raftstream/test/jepsen-style/history"
+)
+
+// Count is what a counter says at a time: a running total of a key by batch, or of anything else that never goes back.
+type Count struct {
+	Key   string
+	At    int64 // batch time, Raft index, or whatever orders the counts of a key
+	Value int64
+	Where string // for people
+}
+
+// Monotonic checks that no counter goes back from one time to a later one, and that one has the same value wherever it is
+// told for one time.
+func Monotonic(workload string, counts []Count) Result {
+	j := judging("monotonic", workload)
+	sorted := slices.Clone(counts)
+	slices.SortStableFunc(sorted, func(a, b Count) int {
+		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.At, b.At))
+	})
+	for i, c := range sorted {
+		j.see("counts", 1)
+		if i == 0 || sorted[i-1].Key != c.Key {
+			j.r.Counts["keys"]++
+			continue
+		}
+		switch b := sorted[i-1]; {
+		case b.At == c.At && b.Value != c.Value:
+			j.bad("%q is %d at %d in %s, and %d in %s", c.Key, b.Value, c.At, b.Where, c.Value, c.Where)
+		case b.Value > c.Value:
+			j.bad("%q is %d at %d in %s, and was %d at %d in %s", c.Key, c.Value, c.At, c.Where, b.Value, b.At, b.Where)
+		}
+	}
+	return j.result()
+}
+
+// Convergence checks that soon after the last fault is healed all applications have done what was due: a history.Read at
+// whoever leads shows each of them with no more than a batch pending. Applications that are stopped have.
+func Convergence(run *Run, within time.Duration) Result {
+	j := judging("convergence", "")
+	var healed int64
+	for _, f := range history.Faults(run.Events) {
+		if f.Ended() == history.Forever {
+			j.bad("event %d: %s was never healed", f.Begin.Index, f.Begin.F)
+			continue
+		}
+		healed = max(healed, f.Ended())
+	}
+	type last struct {
+		seen    history.Counts
+		at      int64 // of the first read after the last fault that shows nothing pending, else of the last read
+		settled bool
+	}
+	apps := map[string]*last{}
+	for i := range run.Events {
+		e := &run.Events[i]
+		if e.F != history.Read || e.Type != history.OK {
+			continue
+		}
+		c, err := decode[history.Counts](e.Index, e.Value)
+		if err != nil {
+			j.doubt("%v", err)
+			continue
+		}
+		key := appKey(c.App, c.ID)
+		a := apps[key]
+		if a == nil {
+			a = &last{}
+			apps[key] = a
+		}
+		if c.Stale || a.settled || e.Time < healed {
+			continue
+		}
+		a.seen, a.at, a.settled = c, e.Time, c.Pending <= 1 || c.State == history.Stopped
+	}
+	var slowest int64
+	for _, name := range slices.Sorted(maps.Keys(apps)) {
+		a := apps[name]
+		took := time.Duration(a.at - healed)
+		switch {
+		case a.at == 0:
+			j.doubt("nobody has read %s after the last fault", name)
+		case !a.settled && took < within:
+			j.doubt("%s was last read %v after the last fault, with %d batches pending", name, took, a.seen.Pending)
+		case took > within:
+			j.bad("%s has %d batches pending %v after the last fault, expected it to have caught up within %v", name, a.seen.Pending, took, within)
+		default:
+			slowest = max(slowest, took.Milliseconds())
+			j.see("applications", 1)
+		}
+	}
+	j.r.Counts["milliseconds"] = slowest
+	return j.result()
+}
+
+// MinimumRate checks that before the first fault clients got something done: least records or operations a second were
+// acknowledged. A cluster that does nothing breaks no promise either.
+func MinimumRate(run *Run, workload string, least float64) Result {
+	j := judging("minimum-rate", workload)
+	ops, err := history.Pair(run.Events)
+	if err != nil {
+		j.doubt("%v", err)
+		return j.result()
+	}
+	until := history.Forever
+	if faults := history.Faults(run.Events); len(faults) > 0 {
+		until = faults[0].Start()
+	}
+	first, last, done := history.Forever, int64(0), int64(0)
+	for i := range ops {
+		o := &ops[i]
+		if workload != "" && o.Invoke.Workload != workload || o.Start() >= until {
+			continue
+		}
+		first = min(first, o.Start())
+		if o.Type() != history.OK || o.End.Time >= until {
+			continue
+		}
+		n, err := weight(o)
+		if err != nil {
+			j.doubt("%v", err)
+			continue
+		}
+		done += n
+		last = max(last, o.End.Time)
+	}
+	if done == 0 {
+		j.doubt("nothing was acknowledged before the first fault")
+		return j.result()
+	}
+	if until != history.Forever {
+		last = until
+	}
+	seconds := time.Duration(last - first).Seconds()
+	rate := float64(done) / max(seconds, 1e-9)
+	j.see("acknowledged before faults", done)
+	j.r.Counts["milliseconds"] = time.Duration(last - first).Milliseconds()
+	j.r.Counts["per second"] = int64(rate)
+	if rate < least {
+		j.bad("%.1f a second were acknowledged before the first fault, in %.1f s, expected %.1f at least", rate, seconds, least)
+	}
+	return j.result()
+}
+
+// weight is what an operation gets done: its records, or itself.
+func weight(o *history.Op) (int64, error) {
+	if o.Invoke.F != history.Add {
+		return 1, nil
+	}
+	v, err := decode[history.Range](o.Invoke.Index, o.Value())
+	if err != nil || v.Last < v.First {
+		return 0, err
+	}
+	return int64(v.Last - v.First + 1), nil
+}
+
+// Unexplained counts the operations whose outcome stayed unknown although no fault explains it: none was in effect at any
+// time from the operation's beginning to its end, nor within the grace before. except names operations that their own
+// client broke off on purpose, by their error.
+func Unexplained(run *Run, grace time.Duration, except ...*regexp.Regexp) Result {
+	j := judging("unexplained", "")
+	ops, err := history.Pair(run.Events)
+	if err != nil {
+		j.doubt("%v", err)
+		return j.result()
+	}
+	faults := history.Faults(run.Events)
+	j.see("operations", int64(len(ops)))
+	for i := range ops {
+		o := &ops[i]
+		if o.Type() != history.Info {
+			continue
+		}
+		j.r.Counts["unknown"]++
+		if slices.ContainsFunc(except, func(p *regexp.Regexp) bool { return p.MatchString(o.End.Error) }) {
+			j.r.Counts["excepted"]++
+			continue
+		}
+		if slices.ContainsFunc(faults, func(f history.Fault) bool { return overlaps(o, &f, grace) }) {
+			j.r.Counts["explained"]++
+			continue
+		}
+		j.r.Unexplained++
+		j.bad("event %d: %s of %q ended as unknown (%s), and no fault was in effect", o.Invoke.Index, o.Invoke.F, o.Invoke.Workload, cmp.Or(o.End.Error, "no end"))
+	}
+	return j.result()
+}
+
+// overlaps reports whether a fault, and the time after it that clients may still feel it, touches an operation.
+func overlaps(o *history.Op, f *history.Fault, grace time.Duration) bool {
+	over := f.Ended()
+	if over != history.Forever {
+		over += grace.Nanoseconds()
+	}
+	return f.Start() <= o.Ended() && o.Start() <= over
+}
+
+// Sample is what a process held at a time.
+type Sample struct {
+	Node       string  `json:"node"`
+	Start      int     `json:"start,omitempty"` // which run of the process: a new one holds nothing of the old one
+	Seconds    float64 `json:"seconds"`         // since the start of the run
+	RSS        int64   `json:"rss_bytes,omitempty"`
+	Files      int64   `json:"files,omitempty"`
+	Goroutines int64   `json:"goroutines,omitempty"`
+}
+
+// Growth is how much of each thing a process may get more of per hour, by the slope over all its samples; 0: not looked at.
+type Growth struct {
+	RSS, Files, Goroutines float64
+}
+
+// leakSamples is how many samples of one process tell a slope from noise.
+const leakSamples = 10
+
+// Leaks checks that no process holds more and more: the slope of each thing stays below the limit per hour. The first
+// third of a process' samples is left out, in which it gets warm.
+func Leaks(samples []Sample, least time.Duration, limit Growth) Result {
+	j := judging("leaks", "")
+	by := map[string][]Sample{}
+	for _, s := range samples {
+		key := fmt.Sprintf("%s, start %d", s.Node, s.Start)
+		by[key] = append(by[key], s)
+	}
+	for _, key := range slices.Sorted(maps.Keys(by)) {
+		all := by[key]
+		slices.SortFunc(all, func(a, b Sample) int { return cmp.Compare(a.Seconds, b.Seconds) })
+		all = all[len(all)/3:]
+		if len(all) < leakSamples || all[len(all)-1].Seconds-all[0].Seconds < least.Seconds() {
+			j.r.Counts["too short"]++
+			continue
+		}
+		for _, thing := range []struct {
+			name  string
+			limit float64
+			of    func(Sample) int64
+		}{
+			{"bytes of memory", limit.RSS, func(s Sample) int64 { return s.RSS }},
+			{"files", limit.Files, func(s Sample) int64 { return s.Files }},
+			{"goroutines", limit.Goroutines, func(s Sample) int64 { return s.Goroutines }},
+		} {
+			if thing.limit == 0 {
+				continue
+			}
+			j.see("slopes", 1)
+			if grows := slope(all, thing.of) * 3600; grows > thing.limit {
+				j.bad("%s gets %.0f %s more per hour, expected %.0f at most", key, grows, thing.name, thing.limit)
+			}
+		}
+	}
+	return j.result()
+}
+
+// slope is that of the line with the least squares, per second.
+func slope(all []Sample, of func(Sample) int64) float64 {
+	var t, v, tt, tv float64
+	n := float64(len(all))
+	for _, s := range all {
+		x, y := s.Seconds-all[0].Seconds, float64(of(s))
+		t, v, tt, tv = t+x, v+y, tt+x*x, tv+x*y
+	}
+	if d := n*tt - t*t; d > 0 {
+		return (n*tv - t*v) / d
+	}
+	return 0
+}
+
+// Required checks that rare states were seen often enough over many runs: what no run has come to was not tested. seen
+// counts states by name; each that is required was seen once at least.
+func Required(seen map[string]int64, required ...string) Result {
+	j := judging("required", "")
+	for _, name := range required {
+		j.see("states", 1)
+		j.r.Counts[name] = seen[name]
+		if seen[name] == 0 {
+			j.bad("%s was never seen", name)
+		}
+	}
+	return j.result()
+}
