@@ -84,11 +84,11 @@ var diskBugs = []Bug{
 	},
 	{
 		Name: "store-of-another-cluster", Rules: []int{2},
-		Does:  "a store with the blocks of one cluster is used in another one",
-		File:  "executor/control/control.go",
-		Old:   "\tif own != \"\" && own != cluster {\n",
-		New:   "\tif own != \"\" && own == cluster+\"?\" {\n",
-		Catch: Test{Package: "executor/control", Run: "^TestStoreOfAnotherClusterEndsRunAndIsNotTouched$"}, Expect: "@@",
+		Does:  "an executor whose store has the blocks of one cluster is taken into another one",
+		File:  "internal/driver/hub.go",
+		Old:   "\tif hello.Cluster != \"\" && hello.Cluster != cluster {\n",
+		New:   "\tif hello.Cluster != \"\" && cluster == \"\" {\n",
+		Catch: Test{Package: "internal/driver", Run: "^TestExecutorOfAnotherClusterIsRefused$"}, Expect: "@@",
 	},
 	{
 		Name: "identity-is-not-synced", Rules: []int{2},
