@@ -33,8 +33,8 @@ type Fault struct {
 // if it is named. A fault of one plane meets connections from the first byte that says their plane on: they can be opened.
 // A fault of all planes meets everything, also the packets that look for addresses.
 //
-// A reset meets TCP connections when they next send, for as long as the fault is in effect, those too that are opened
-// meanwhile. Frames that are late already when a fault ends stay late.
+// A reset ends the TCP connections that are open, also those that send nothing, and those that are opened as long as the
+// fault is in effect, when they send. Frames that are late already when a fault ends stay late.
 func (n *Network) Inject(_ context.Context, e schedule.Event, targets []string) (chaos.Fault, error) {
 	r, err := newRule(e)
 	if err != nil {
@@ -55,13 +55,16 @@ func (n *Network) Inject(_ context.Context, e schedule.Event, targets []string) 
 	if len(peers) == 0 {
 		peers = n.nodes
 	}
-	installed := n.wire.install(r, func(from, to string) bool {
+	pairs := func(from, to string) bool {
 		there := slices.Contains(targets, from) && slices.Contains(peers, to)
 		back := e.Both && slices.Contains(peers, from) && slices.Contains(targets, to)
 		return there || back
-	})
-	if installed == 0 {
+	}
+	if n.wire.install(r, pairs) == 0 {
 		return nil, fmt.Errorf("fault %d of links: there is no link from %v to %v", e.ID, targets, peers)
+	}
+	if r.kind == schedule.Reset {
+		n.wire.resetSilent(r, pairs)
 	}
 	return &Fault{network: n, rule: r}, nil
 }
@@ -124,7 +127,7 @@ func (f *Fault) Heal(context.Context) (chaos.Proof, error) {
 	case schedule.Rate:
 		return chaos.Proof{Bites: c.Delayed.Frames + c.Dropped.Frames, What: "frames held back or dropped"}, nil
 	case schedule.Reset:
-		return chaos.Proof{Bites: c.Reset.Frames, What: "frames answered by a reset"}, nil
+		return chaos.Proof{Bites: c.Reset.Frames, What: "connections reset and frames answered by a reset"}, nil
 	default:
 		return chaos.Proof{Bites: c.Dropped.Frames, What: "frames dropped"}, nil
 	}
@@ -137,7 +140,7 @@ type Counts struct {
 	Delayed    Count
 	Reordered  Count
 	Duplicated Count
-	Reset      Count // those that were answered by a reset to both ends
+	Reset      Count // those that were answered by a reset to both ends, and silent connections that were reset
 }
 
 // Counts gives what the fault did until now.

@@ -47,7 +47,11 @@ func (r *rule) matches(p *packet) bool {
 	if r.kind == schedule.Reset && p.proto != protoTCP {
 		return false
 	}
-	return r.plane == schedule.AllPlanes || r.plane == p.plane
+	return r.hits(p.plane)
+}
+
+func (r *rule) hits(plane schedule.Plane) bool {
+	return r.plane == schedule.AllPlanes || r.plane == plane
 }
 
 // apply does to the packet what the rule is for; no copies: it does not pass.

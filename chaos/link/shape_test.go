@@ -191,6 +191,39 @@ func TestAResetEndsConnectionsAtBothEnds(t *testing.T) {
 	heal(t, all)
 }
 
+func TestAResetEndsConnectionsThatSendNothing(t *testing.T) {
+	n := open(t, 3)
+	ends := make(chan error, 10)
+	addr := listen(t, n, "n2", 7077, func(c net.Conn) {
+		_, err := io.Copy(c, c)
+		ends <- err
+	})
+	watch, raft := connected(t, n, "n1", addr, "\xa8 greeting"), connected(t, n, "n1", addr, raftGreeting)
+	other := connected(t, n, "n3", addr, "\xa8 greeting")
+	f := inject(t, n, schedule.Event{Kind: schedule.Reset, Plane: schedule.Watch, Peers: []string{"n1"}}, "n2")
+	if _, err := watch.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the dialing side got %v, expected %v", err, syscall.ECONNRESET)
+	}
+	if err := <-ends; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the listening side got %v, expected %v", err, syscall.ECONNRESET)
+	}
+	if err := errors.Join(said(raft, "append", later), said(other, "alive", later)); err != nil {
+		t.Errorf("another plane or another pair, while the watch of n1 and n2 is reset: %v", err)
+	}
+	if proof := heal(t, f); proof.Bites != 1 {
+		t.Errorf("proof %+v, expected one connection", proof)
+	}
+	watch.Close()
+	raft.Close()
+	other.Close()
+	<-ends // the other side knows
+	<-ends
+	late := inject(t, n, schedule.Event{Kind: schedule.Reset, Plane: schedule.Watch}, "n2")
+	if proof, err := late.Heal(t.Context()); err != nil || proof.Bites != 0 {
+		t.Errorf("proof %+v, error %v, expected no bite into connections that are closed", proof, err)
+	}
+}
+
 func TestFaultsOfOneLinkAddUp(t *testing.T) {
 	n := open(t, 2)
 	a, b := datagrams(t, n, "n1", 9000), datagrams(t, n, "n2", 9000)

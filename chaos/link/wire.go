@@ -108,6 +108,7 @@ func (w *wire) pass(l *lane, p *packet, now time.Time) {
 		}
 	}
 	if t.reset {
+		w.flows.end(p)
 		toSender, toReceiver := p.reset()
 		l.from.send(toSender)
 		l.to.send(toReceiver)
@@ -127,6 +128,20 @@ func (s *station) send(frame []byte) { _, _ = s.tap.Write(frame) }
 // install puts a rule on the lanes between the pairs, and returns how many they are.
 func (w *wire) install(r *rule, pairs func(from, to string) bool) int {
 	return w.change(pairs, func(rules []*meter) []*meter { return append(slices.Clip(rules), &meter{rule: r}) })
+}
+
+// resetSilent ends the connections between pairs that a rule matches without waiting for what they send.
+func (w *wire) resetSilent(r *rule, pairs func(from, to string) bool) {
+	matches := func(c *flow) bool {
+		a, b := w.byMAC[c.sides[0].mac], w.byMAC[c.sides[1].mac]
+		return r.hits(c.plane) && a != nil && b != nil && (pairs(a.name, b.name) || pairs(b.name, a.name))
+	}
+	for _, c := range w.flows.silent(matches) {
+		w.byMAC[c.a].send(c.toA)
+		w.byMAC[c.b].send(c.toB)
+		r.reset.frames.Add(1)
+		r.reset.bytes.Add(int64(len(c.toA)))
+	}
 }
 
 // remove takes a rule off every lane.

@@ -123,7 +123,11 @@ func fill(r *rand.Rand, kind Kind, points []string) (string, bool) {
 	if r.IntN(2) == 0 {
 		return string(AllPlanes), true
 	}
-	return string(planes[r.IntN(len(planes))]), true
+	plane := planes[r.IntN(len(planes))]
+	if plane == Watch && kind != Reset {
+		plane = AllPlanes // its connections are silent: only a reset takes effect on them
+	}
+	return string(plane), true
 }
 
 // some takes each kind with the same chance, drawn too, and at least one.
