@@ -136,8 +136,11 @@ func (n *node) membership() rpc.Membership {
 	configured := make(map[string]raftnode.Server)
 	leader := ""
 	if n.raft != nil {
-		out.Term = n.raft.Term()
 		leader, _ = n.raft.Leader()
+		out.Term = n.raft.Term()
+		if again, _ := n.raft.Leader(); again != leader {
+			leader = "" // it changed meanwhile: a leader is not shown with a term of another one
+		}
 		for _, s := range n.raft.Configuration() {
 			configured[s.ID] = s
 		}

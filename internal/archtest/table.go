@@ -97,6 +97,9 @@ var Table = []Rule{
 	{"test/cluster/model/node", []string{"test/cluster/model", "dstream", "cli"}, "main registers the application and calls cli.Main"},
 	{"test/jepsen-style/programs", []string{"dstream", "dstream/rdd", "connector/..."}, "the applications of a test are written as a user would write them"},
 	{"test/jepsen-style/node", []string{"test/jepsen-style/...", "apps", "dstream", "cli"}, "main registers the applications and calls cli.Main"},
+	{"test/jepsen-style/workload", []string{
+		"client", "api/...", "chaos/...", "test/...", "dstream",
+	}, "workloads talk through client, and read what applications saved by dstream"},
 	{"test/simulation/...", []string{"..."}, "the simulation wires the engine, over disks, links and clocks of its own"},
 	{"test/...", []string{"client", "api/...", "chaos/...", "test/..."}, "black-box tests talk through client"},
 	{"bench/...", []string{"..."}, "benchmarks measure anything"},

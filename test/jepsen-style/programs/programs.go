@@ -3,6 +3,13 @@
 // write them, and must not know the workloads.
 package programs
 
+import "github.com/raftstream/raftstream/dstream"
+
 // Register makes the programs known to this binary.
 func Register() {
+	dstream.Register("totals", totals)
+	dstream.Register("windows", windows)
+	dstream.Register("cursor", cursor)
+	dstream.Register("journal", journal)
+	dstream.Register("slow", slow)
 }

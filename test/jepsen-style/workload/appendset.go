@@ -1,117 +1,23 @@
 package workload
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"math/rand/v2"
 	"path/filepath"
-	"sync"
-	"time"
 
 	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
-	"github.com/raftstream/raftstream/test/jepsen-style/checker"
 )
 
-// appendSet sends records that are all different through the whole pipeline into text files: each that was acknowledged
-// is there once. Producers lose their clients in the middle of operations and come again: some go on where the cluster
-// says, some give all their records again, some take a new name and leave the end of the old one open.
-type appendSet struct {
-	app       *application
-	producers []*producer
-	left      []*producer // that nobody comes back for
-}
-
-const (
-	appendProducers = 4
-	loseEvery       = 4 * time.Second // between losses of one producer's client, more or less
-)
-
-func (*appendSet) Name() string { return "append-set" }
-
-func (w *appendSet) Start(ctx context.Context, e *Env) (err error) {
-	w.app, err = begin(ctx, e, &raftstreamv1.SubmitRequest{
-		Program: "grep", Name: w.Name(), BatchMs: 500, BlockMs: 50,
-		Params: map[string]string{"source": "ingest", "pattern": ".", "out": filepath.Join(e.Dir, outputsPrefix)},
-	})
-	for k := range appendProducers {
-		w.producers = append(w.producers, w.producer(e, fmt.Sprintf("p%d", k)))
-	}
-	return err
-}
-
-func (w *appendSet) producer(e *Env, name string) *producer {
-	return newProducer(e, w.Name(), w.app, name, identity)
-}
-
-func (w *appendSet) Run(ctx context.Context, e *Env) error {
-	var work sync.WaitGroup
-	for k := range w.producers {
-		work.Go(func() { w.live(ctx, e, k) })
-	}
-	work.Wait()
-	return nil
-}
-
-// live is a producer's life. The first one never loses its client, the second goes on where the cluster says, the third
-// gives everything again, the fourth takes a new name.
-func (w *appendSet) live(ctx context.Context, e *Env, k int) {
-	random := rand.New(rand.NewPCG(e.Seed, uint64(k)))
-	w.producers[k].repeat = k == 2
-	for name := 1; ctx.Err() == nil; name++ {
-		life, end := context.WithCancel(ctx)
-		losses := lossesOf(random)
-		if k == 0 {
-			losses = func() time.Duration { return 0 }
-		}
-		w.producers[k].run(life, float64(e.Rate)/appendProducers, func() time.Duration {
-			after := losses()
-			if after > 0 && k == 3 {
-				end()
+// newAppendSet sends records that are all different through the whole pipeline into text files: each that was
+// acknowledged is there once.
+func newAppendSet() Workload {
+	return &fed{
+		name: "append-set",
+		submit: func(e *Env) *raftstreamv1.SubmitRequest {
+			return &raftstreamv1.SubmitRequest{
+				Program: "grep", BatchMs: 500, BlockMs: 50,
+				Params: map[string]string{"source": "ingest", "pattern": ".", "out": filepath.Join(e.Dir, outputsPrefix)},
 			}
-			return after
-		})
-		end()
-		if ctx.Err() == nil {
-			w.producers[k].lose()
-			w.left = append(w.left, w.producers[k])
-			w.producers[k] = w.producer(e, fmt.Sprintf("p%d.%d", k, name))
-		}
+		},
+		text:  func(uint64) text { return identity },
+		check: (*evidence).once,
 	}
-}
-
-// lossesOf says before each operation how long the client has to live, 0 for long.
-func lossesOf(random *rand.Rand) func() time.Duration {
-	wait := func() time.Time { return time.Now().Add(loseEvery/2 + time.Duration(random.Int64N(int64(loseEvery)))) }
-	next := wait()
-	return func() time.Duration {
-		if time.Now().Before(next) {
-			return 0
-		}
-		next = wait()
-		return 1 + time.Duration(random.Int64N(int64(200*time.Millisecond)))
-	}
-}
-
-func (w *appendSet) Finish(ctx context.Context, e *Env) error {
-	return errors.Join(finish(ctx, w.producers), w.app.drain(ctx, e))
-}
-
-// finish brings all producers to their end.
-func finish(ctx context.Context, producers []*producer) error {
-	errs := make([]error, len(producers))
-	var work sync.WaitGroup
-	for i, p := range producers {
-		work.Go(func() { errs[i] = p.finish(ctx) })
-	}
-	work.Wait()
-	return errors.Join(errs...)
-}
-
-func (w *appendSet) Check(dir string, run *checker.Run) []checker.Result {
-	v, err := gather(w.Name(), dir, run)
-	if err != nil {
-		return []checker.Result{unknown("exactly-once", w.Name(), err)}
-	}
-	return v.once()
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
 	"github.com/raftstream/raftstream/client"
@@ -108,6 +107,3 @@ func applicationOf(dir string) (*application, error) {
 	a := new(application)
 	return a, json.Unmarshal(b, a)
 }
-
-// batch is the application's batch interval.
-func (a *application) batch() time.Duration { return time.Duration(a.BatchMS) * time.Millisecond }

@@ -76,8 +76,9 @@ type evidence struct {
 	workload, dir string
 	run           *checker.Run
 	app           *application
-	ops           []history.Op // of the workload
-	acked, maybe  *checker.IDs // of the application's ingest stream
+	ops           []history.Op      // of the workload
+	acked, maybe  *checker.IDs      // of the application's ingest stream
+	highest       map[string]uint64 // number that each producer has tried to send
 }
 
 // gather reads the evidence.
@@ -90,7 +91,16 @@ func gather(workload, dir string, run *checker.Run) (*evidence, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &evidence{workload: workload, dir: dir, run: run, app: app, ops: history.Of(ops, workload)}
+	v := &evidence{workload: workload, dir: dir, run: run, app: app, ops: history.Of(ops, workload), highest: map[string]uint64{}}
+	for i := range v.ops {
+		if o := &v.ops[i]; o.Invoke.F == history.Add {
+			r, err := value[history.Range](o)
+			if err != nil {
+				return nil, err
+			}
+			v.highest[r.Producer] = max(v.highest[r.Producer], r.Last)
+		}
+	}
 	v.acked, v.maybe, err = checker.Sent(v.ops, app.Name)
 	return v, err
 }
@@ -98,30 +108,42 @@ func gather(workload, dir string, run *checker.Run) (*evidence, error) {
 // once holds the text files below the workload's folder against what was sent, where records say which they are.
 func (v *evidence) once() []checker.Result {
 	saved, outputs := checker.Outputs(v.workload, filepath.Join(v.dir, outputsPrefix), "")
-	var broken error
-	records := func(yield func(checker.Record) bool) {
+	return []checker.Result{outputs, heldAgainst(v.workload, v.acked, v.maybe, saved), v.positions()}
+}
+
+// heldAgainst holds the records of text files against those that must and those that may be there.
+func heldAgainst(workload string, acked, maybe *checker.IDs, saved *checker.Saved) checker.Result {
+	return exactlyOnce(workload, acked, maybe, func(each func(where, record string) error) error {
 		for i := range saved.Batches {
 			b := &saved.Batches[i]
-			broken = b.Lines(func(line []byte) error {
-				r := checker.Record{Where: b.Dir}
-				if p, n, err := identified(string(line)); err == nil {
-					r.Producer, r.Number = p, n
-				}
-				if !yield(r) {
-					return errStopped
-				}
-				return nil
-			})
-			if broken != nil {
-				return
+			if err := b.Lines(func(line []byte) error { return each(b.Dir, string(line)) }); err != nil {
+				return err
 			}
 		}
-	}
-	result := checker.ExactlyOnce(v.workload, v.acked, v.maybe, records)
+		return nil
+	})
+}
+
+// exactlyOnce holds records that say which they are against those that must and those that may be there. walk calls its
+// function with each of them, and ends with its error.
+func exactlyOnce(workload string, acked, maybe *checker.IDs, walk func(each func(where, record string) error) error) checker.Result {
+	var broken error
+	result := checker.ExactlyOnce(workload, acked, maybe, func(yield func(checker.Record) bool) {
+		broken = walk(func(where, record string) error {
+			r := checker.Record{Where: where}
+			if p, n, err := identified(record); err == nil {
+				r.Producer, r.Number = p, n
+			}
+			if !yield(r) {
+				return errStopped
+			}
+			return nil
+		})
+	})
 	if broken != nil {
-		result = unknown(result.Checker, v.workload, broken)
+		return unknown(result.Checker, workload, broken)
 	}
-	return []checker.Result{outputs, result, v.positions()}
+	return result
 }
 
 var errStopped = fmt.Errorf("no more is wanted")

@@ -188,7 +188,7 @@ func (l *lab) run(ctx context.Context, specs []workload.Spec) []checker.Result {
 func (l *lab) dump(run *checker.Run) {
 	for _, name := range l.names {
 		path := filepath.Join(l.dir, name+".ledger.jsonl")
-		out, err := exec.Command(l.bin, "ledger", "log", "--data", filepath.Join(l.dir, name)).Output()
+		out, err := exec.Command(l.bin, "-o", "json", "ledger", "log", "--data", filepath.Join(l.dir, name)).Output()
 		if err == nil {
 			err = os.WriteFile(path, out, 0o644)
 		}

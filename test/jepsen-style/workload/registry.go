@@ -17,7 +17,13 @@ type Spec struct {
 // All are the workloads, in the order in which they are described.
 func All() []Spec {
 	return []Spec{
-		{"append-set", []string{"grep"}, func() Workload { return new(appendSet) }},
+		{"append-set", []string{"grep"}, newAppendSet},
+		{"receiver", []string{"cursor"}, func() Workload { return new(receiver) }},
+		{"sink", []string{"journal"}, newSink},
+		{"files", []string{"grep"}, func() Workload { return new(files) }},
+		{"backpressure", []string{"slow"}, func() Workload { return new(backpressure) }},
+		{"apps", []string{"grep"}, newLifecycle},
+		{"membership", nil, func() Workload { return membership{} }},
 		{"ledger", []string{"grep"}, func() Workload { return new(ledger) }},
 	}
 }
