@@ -18,6 +18,10 @@ type Spec struct {
 func All() []Spec {
 	return []Spec{
 		{"append-set", []string{"grep"}, newAppendSet},
+		{"counter", []string{"wordcount"}, newCounter},
+		{"map-counter", []string{"totals"}, newMapCounter},
+		{"window", []string{"wordcount"}, newWindow},
+		{"windows", []string{"windows"}, newWindows},
 		{"receiver", []string{"cursor"}, func() Workload { return new(receiver) }},
 		{"sink", []string{"journal"}, newSink},
 		{"files", []string{"grep"}, func() Workload { return new(files) }},
