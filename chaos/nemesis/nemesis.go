@@ -191,7 +191,7 @@ func (n *Nemesis) run(ctx context.Context, e schedule.Event) Outcome {
 		}
 		n.release(e)
 		out := n.missed(e, targets, err)
-		if until.Err() != nil {
+		if wait(until, retryEvery) != nil {
 			return out
 		}
 		for _, t := range targets {
