@@ -206,6 +206,29 @@ func (c *Cluster) Safe(ctx context.Context) error {
 	return nil
 }
 
+// pendingMost is how many batches an application that keeps up may have pending: the one that runs, and the next.
+const pendingMost = 2
+
+// Converged says why the cluster is not yet as if nothing had happened: some data has too few copies, or some application has
+// not caught up.
+func (c *Cluster) Converged(ctx context.Context) error {
+	if err := c.Safe(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*askTime)
+	defer cancel()
+	apps, err := c.ask.ListApps(ctx, &raftstreamv1.ListAppsRequest{})
+	if err != nil {
+		return err
+	}
+	for _, a := range apps.GetApps() {
+		if a.GetState() != raftstreamv1.AppState_APP_STATE_STOPPED && a.GetPendingBatches() > pendingMost {
+			return fmt.Errorf("application %s has %d batches pending", a.GetName(), a.GetPendingBatches())
+		}
+	}
+	return nil
+}
+
 // Await waits until ask gives no error; what it gave last says why it did not end.
 func Await(ctx context.Context, what string, ask func(context.Context) error) error {
 	tick := time.NewTicker(askEvery)

@@ -212,9 +212,7 @@ func tell(w io.Writer, v suite.Verdict, broken []string) {
 	if len(v.Gaps) > 0 {
 		fmt.Fprintf(w, "leader hit until the next batch allocated: %s\n", suite.SpreadOf(v.Gaps))
 	}
-	for _, k := range v.LeftOutKinds() {
-		fmt.Fprintf(w, "LEFT OUT: %s: %s\n", k, v.LeftOut[k])
-	}
+	fmt.Fprint(w, suite.LeftOutText(v.LeftOut))
 	for _, r := range v.Reasons {
 		fmt.Fprintf(w, "NOT GREEN: %s\n", r)
 	}

@@ -2,12 +2,22 @@ package suite
 
 import (
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/raftstream/raftstream/test/jepsen-style/checker"
 	"github.com/raftstream/raftstream/test/jepsen-style/history"
 )
+
+// What must hold of every run.
+const (
+	leastRate = 0.1              // of the rate that clients aim at, before the first fault
+	grace     = 10 * time.Second // after a fault, in which clients may still not learn an outcome
+)
+
+// onPurpose is the error of operations that a workload broke off itself, to come again as a client that was lost would.
+var onPurpose = regexp.MustCompile("lost on purpose")
 
 // verdict judges the run from its folder.
 func (r *run) verdict() (Verdict, error) {
@@ -23,6 +33,8 @@ func (r *run) verdict() (Verdict, error) {
 	for _, w := range r.o.Workloads {
 		v.Results = append(v.Results, w.Check(r.workloadDir(w), folder)...)
 	}
+	v.Results = append(v.Results, checker.Ledger(folder)...)
+	v.Results = append(v.Results, checker.LogScan(folder), checker.MinimumRate(folder, "", float64(r.o.Rate)*leastRate), checker.Unexplained(folder, grace, onPurpose))
 	v.Results = append(v.Results, r.results...)
 	v.judge(r.outcomes)
 	v.TookMS = time.Since(r.began).Milliseconds()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -178,8 +179,16 @@ func (s *Summary) add(v Verdict) {
 		t := s.Faults[k]
 		s.Faults[k] = Count{Planned: t.Planned + c.Planned, Injected: t.Injected + c.Injected, Bites: t.Bites + c.Bites, What: max(t.What, c.What)}
 	}
-	s.LeftOut = v.LeftOut
+	s.leftOut(v.LeftOut)
 	s.gaps = append(s.gaps, v.Gaps...)
+}
+
+// leftOut keeps what was left out of every run.
+func (s *Summary) leftOut(of map[schedule.Kind]string) {
+	if s.LeftOut == nil {
+		s.LeftOut = maps.Clone(of)
+	}
+	maps.DeleteFunc(s.LeftOut, func(k schedule.Kind, _ string) bool { return of[k] == "" })
 }
 
 // Text is the summary for people.
@@ -196,10 +205,5 @@ func (s *Summary) Text() string {
 	if s.AllGaps.Count > 0 {
 		fmt.Fprintf(&b, "leader hit until the next batch allocated: %s; with nothing else wrong: %s\n", s.AllGaps, s.Gaps)
 	}
-	for _, k := range schedule.Kinds() {
-		if why := s.LeftOut[k]; why != "" {
-			fmt.Fprintf(&b, "LEFT OUT: %s: %s\n", k, why)
-		}
-	}
-	return b.String()
+	return b.String() + LeftOutText(s.LeftOut)
 }

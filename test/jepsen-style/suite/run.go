@@ -232,7 +232,7 @@ func (r *run) converge(ctx context.Context) error {
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, convergeTime)
 	defer cancel()
-	if err := cluster.Await(limited, "converged", r.cluster.Safe); err != nil {
+	if err := cluster.Await(limited, "converged", r.cluster.Converged); err != nil {
 		r.found("convergence", checker.Invalid, "%v after the last fault was healed: %v", convergeTime, err)
 	} else {
 		r.mu.Lock()

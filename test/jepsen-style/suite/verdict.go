@@ -154,7 +154,20 @@ func writeJSON(dir, name string, value any) error {
 	return nil
 }
 
-// LeftOutKinds are the kinds of faults that could not be brought about here, in order.
-func (v *Verdict) LeftOutKinds() []schedule.Kind {
-	return slices.DeleteFunc(schedule.Kinds(), func(k schedule.Kind) bool { return v.LeftOut[k] == "" })
+// LeftOutText says which kinds of faults could not be brought about, and why, one line for each reason.
+func LeftOutText(leftOut map[schedule.Kind]string) string {
+	var reasons []string
+	kinds := make(map[string][]string)
+	for _, k := range schedule.Kinds() {
+		why := leftOut[k]
+		if why != "" && kinds[why] == nil {
+			reasons = append(reasons, why)
+		}
+		kinds[why] = append(kinds[why], string(k))
+	}
+	var b strings.Builder
+	for _, why := range reasons {
+		fmt.Fprintf(&b, "LEFT OUT: %s: %s\n", strings.Join(kinds[why], ", "), why)
+	}
+	return b.String()
 }
