@@ -17,7 +17,7 @@ func (w *ledger) Check(dir string, run *checker.Run) []checker.Result {
 		return []checker.Result{unknown("ledger reads", w.Name(), err)}
 	}
 	r := readsOf(v)
-	return append(v.once(), r.check(), checkBatches(v), checkReceivers(v))
+	return append(v.once(), r.check(), checkBatches(v), checkReceivers(v), checker.Blocks(run, w.Name(), dir))
 }
 
 // view is what one read saw of the ledger.

@@ -8,7 +8,7 @@ import (
 	"github.com/raftstream/raftstream/test/jepsen-style/history"
 )
 
-func (w *lifecycle) Check(_ string, run *checker.Run) []checker.Result {
+func (w *lifecycle) Check(dir string, run *checker.Run) []checker.Result {
 	ops, err := history.Pair(run.Events)
 	if err != nil {
 		return []checker.Result{unknown("lifecycle", w.Name(), err)}
@@ -20,7 +20,7 @@ func (w *lifecycle) Check(_ string, run *checker.Run) []checker.Result {
 		}
 	}
 	l.inOrder()
-	return []checker.Result{l.result()}
+	return []checker.Result{l.result(), checker.Apps(run, w.Name(), dir)}
 }
 
 // lives is what replies said of applications.

@@ -21,11 +21,12 @@ import (
 )
 
 var (
-	realFlag = flag.String("real", "", "names of workloads, or all: run them on three real nodes, which are killed in turn")
-	timeFlag = flag.Duration("real-time", 15*time.Second, "for how long")
-	rateFlag = flag.Int("real-rate", 2000, "records or operations a second")
-	killFlag = flag.Duration("real-kill", 5*time.Second, "from one kill to the next; 0 for none")
-	keepFlag = flag.String("real-keep", "", "directory that the run's folder stays in")
+	realFlag  = flag.String("real", "", "names of workloads, or all: run them on three real nodes, which are killed in turn")
+	timeFlag  = flag.Duration("real-time", 15*time.Second, "for how long")
+	rateFlag  = flag.Int("real-rate", 2000, "records or operations a second")
+	killFlag  = flag.Duration("real-kill", 5*time.Second, "from one kill to the next; 0 for none")
+	againFlag = flag.String("real-again", "", "folder of an earlier run: judge it again, and run nothing")
+	keepFlag  = flag.String("real-keep", "", "directory that the run's folder stays in")
 )
 
 // lab is three nodes on loopback.
@@ -171,21 +172,31 @@ func (l *lab) run(ctx context.Context, specs []workload.Spec) []checker.Result {
 	if err := h.Close(); err != nil {
 		l.t.Fatal(err)
 	}
-	events, err := history.Load(path)
+	l.dump()
+	return judged(l.t, l.dir, specs)
+}
+
+// judged checks a folder.
+func judged(t *testing.T, dir string, specs []workload.Spec) []checker.Result {
+	t.Helper()
+	events, err := history.Load(filepath.Join(dir, "history.jsonl"))
 	if err != nil {
-		l.t.Fatal(err)
+		t.Fatal(err)
 	}
-	run := &checker.Run{Dir: l.dir, Events: events, Nodes: l.names, Logs: map[string]string{}, Ledgers: map[string]string{}}
-	l.dump(run)
+	run := &checker.Run{Dir: dir, Events: events, Ledgers: map[string]string{}}
+	for _, name := range []string{"n1", "n2", "n3"} {
+		run.Nodes = append(run.Nodes, name)
+		run.Ledgers[name] = filepath.Join(dir, name+".ledger.jsonl")
+	}
 	var results []checker.Result
-	for _, w := range all {
-		results = append(results, w.Check(filepath.Join(l.dir, "w", w.Name()), run)...)
+	for _, s := range specs {
+		results = append(results, s.New().Check(filepath.Join(dir, "w", s.Name), run)...)
 	}
 	return results
 }
 
 // dump writes the ledgers of the nodes, which have stopped.
-func (l *lab) dump(run *checker.Run) {
+func (l *lab) dump() {
 	for _, name := range l.names {
 		path := filepath.Join(l.dir, name+".ledger.jsonl")
 		out, err := exec.Command(l.bin, "-o", "json", "ledger", "log", "--data", filepath.Join(l.dir, name)).Output()
@@ -193,10 +204,8 @@ func (l *lab) dump(run *checker.Run) {
 			err = os.WriteFile(path, out, 0o644)
 		}
 		if err != nil {
-			l.t.Logf("ledger of %s: %v", name, err)
-			continue
+			l.t.Errorf("ledger of %s: %v", name, err)
 		}
-		run.Ledgers[name] = path
 	}
 }
 
@@ -220,7 +229,13 @@ func TestWorkloadsHoldOnRealNodes(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), *timeFlag+2*time.Minute)
 	defer cancel()
-	for _, r := range newLab(t, dir).run(ctx, specs) {
+	var results []checker.Result
+	if *againFlag != "" {
+		results = judged(t, *againFlag, specs)
+	} else {
+		results = newLab(t, dir).run(ctx, specs)
+	}
+	for _, r := range results {
 		t.Logf("%s %s: %s %v lost %d, duplicated %d, phantom %d", r.Workload, r.Checker, r.Verdict, r.Counts, r.Lost, r.Duplicated, r.Phantom)
 		if r.Verdict == checker.Invalid {
 			t.Errorf("%s", strings.Join(r.Details, "\n"))

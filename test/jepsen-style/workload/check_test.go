@@ -1,0 +1,449 @@
+package workload
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/raftstream/raftstream/dstream"
+	"github.com/raftstream/raftstream/dstream/streamtest"
+	"github.com/raftstream/raftstream/test/jepsen-style/checker"
+	"github.com/raftstream/raftstream/test/jepsen-style/history"
+	"github.com/raftstream/raftstream/test/jepsen-style/programs"
+)
+
+// made makes the folder of a run in which everything held, but for what is planted; "" plants nothing.
+var made = map[string]struct {
+	plants map[string]string // what is planted -> the check that must find it
+	make   func(f *folder, plant string)
+}{
+	"append-set": {map[string]string{
+		"lost": "exactly-once", "doubled": "exactly-once", "phantom": "exactly-once",
+		"fell back": "positions", "torn": "outputs",
+	}, makeAppendSet},
+	"counter": {map[string]string{
+		"counted twice": "totals", "went back": "monotone",
+		"missing batch": "totals", "lost at the end": "final totals",
+	}, makeTotals},
+	"map-counter": {map[string]string{
+		"counted twice": "totals", "went back": "monotone",
+		"missing batch": "totals", "lost at the end": "final totals",
+	}, makeTotals},
+	"window": {map[string]string{
+		"too long":  "windows out",
+		"too short": "windows out",
+	}, func(f *folder, plant string) { makeWindow(f, outputsPrefix, 3, 1, plant) }},
+	"windows":  {map[string]string{"too long": "windows out-inverse", "too short": "windows out-inverse"}, makeWindows},
+	"receiver": {map[string]string{"cursor too far": "cursors", "gap": "exactly-once", "noted": "cursors"}, makeReceiver},
+	"sink": {map[string]string{
+		"lost": "exactly-once in object files", "damaged": "commits",
+		"out of order": "commits", "only in one": "commits",
+	}, makeSink},
+	"files":        {map[string]string{"lost": "exactly-once", "doubled": "exactly-once"}, makeFiles},
+	"backpressure": {map[string]string{"slow": "latency", "not processed": "backlog"}, makeBackpressure},
+	"apps": {map[string]string{
+		"two for one request": "lifecycle", "runs after its stop": "lifecycle",
+		"back to life": "lifecycle", "not the newest": "lifecycle",
+	}, makeLifecycle},
+	"membership": {map[string]string{"two leaders": "leaders", "no agreement": "converged"}, makeMembership},
+	"ledger": {map[string]string{
+		"stale": "ledger reads", "ahead": "ledger reads", "went back": "ledger reads", "node went back": "ledger reads",
+		"batch changed": "batches", "gap": "batches", "old instance": "receivers", "two answers": "ledger reads",
+	}, makeLedger},
+}
+
+func TestEveryCheckPassesWhatHoldsAndCatchesWhatDoesNot(t *testing.T) {
+	for _, s := range All() {
+		m, ok := made[s.Name]
+		if !ok {
+			t.Errorf("workload %s is not tested", s.Name)
+			continue
+		}
+		for _, plant := range append(slices.Sorted(maps.Keys(m.plants)), "") {
+			t.Run(s.Name+"/"+plant, func(t *testing.T) {
+				f := newFolder(t, s.Name)
+				m.make(f, plant)
+				var invalid []string
+				for _, r := range s.New().Check(f.dir, f.run) {
+					if r.Workload != s.Name {
+						t.Errorf("result of workload %q", r.Workload)
+					}
+					if r.Verdict == checker.Invalid {
+						invalid = append(invalid, r.Checker)
+					}
+					if plant == "" && r.Verdict != checker.Valid {
+						t.Errorf("%s is %s: %s", r.Checker, r.Verdict, strings.Join(r.Details, "\n"))
+					}
+				}
+				if plant != "" && !slices.Contains(invalid, m.plants[plant]) {
+					t.Errorf("found by %q, expected by %q", invalid, m.plants[plant])
+				}
+			})
+		}
+	}
+}
+
+func TestChecksOfAnEmptyFolderProveNothing(t *testing.T) {
+	for _, s := range All() {
+		for _, r := range s.New().Check(t.TempDir(), &checker.Run{}) {
+			if r.Verdict == checker.Valid {
+				t.Errorf("%s %s is valid of nothing", s.Name, r.Checker)
+			}
+		}
+	}
+}
+
+func TestWorkloadsAreFoundByName(t *testing.T) {
+	found, err := Named("ledger", "apps", "ledger")
+	if err != nil || len(found) != 2 || found[0].Name != "ledger" || found[1].Name != "apps" {
+		t.Errorf("found %v, %v", found, err)
+	}
+	if _, err := Named("ledger", "nothing"); err == nil || !strings.Contains(err.Error(), "nothing") {
+		t.Errorf("an unknown name: %v", err)
+	}
+	for _, s := range All() {
+		if s.New().Name() != s.Name {
+			t.Errorf("%s calls itself %s", s.Name, s.New().Name())
+		}
+	}
+}
+
+func makeAppendSet(f *folder, plant string) {
+	f.opened(0, 0, 0)
+	f.add(history.OK, 10, "p0", 1, 3)
+	f.add(history.Info, 0, "p0", 4, 6)
+	first := []string{"p0-1", "p0-2"}
+	switch plant {
+	case "lost":
+		first = first[:1]
+	case "doubled":
+		first = append(first, "p0-1")
+	case "phantom":
+		first = append(first, "p0-7")
+	case "fell back":
+		f.opened(3, 6, 2)
+	}
+	f.saved(outputsPrefix, 1, first...)
+	f.saved(outputsPrefix, 2, "p0-3", "p0-4")
+	if plant == "torn" {
+		f.put(fmt.Sprintf("%s-%d/part-00000", outputsPrefix, madeZero+madeBatch), "p0-1\n")
+	}
+}
+
+// madeRecords are how many records each batch of a made-up ledger has.
+var madeRecords = []uint64{40, 25, 60, 1, 30, 44, 12, 90, 3, 50, 21, 33}
+
+// sendAll records that everything was acknowledged.
+func (f *folder) sendAll() {
+	f.opened(0, 0, 0)
+	next := uint64(1)
+	for i, n := range madeRecords {
+		f.add(history.OK, uint64(10+i), "p0", next, next+n-1)
+		next += n
+	}
+	f.ledger(madeRecords...)
+}
+
+// madeCounts counts the words of the batches from to to, from 0.
+func madeCounts(from, to int) map[string]int64 {
+	line, counts, next := words(madeSeed, countedKeys), map[string]int64{}, uint64(1)
+	for i, n := range madeRecords {
+		for range n {
+			if i >= from && i <= to {
+				for w := range strings.FieldsSeq(line("p0", next)) {
+					counts[w]++
+				}
+			}
+			next++
+		}
+	}
+	return counts
+}
+
+func linesOf(counts map[string]int64) []string {
+	var lines []string
+	for k, n := range counts {
+		lines = append(lines, fmt.Sprintf("%s\t%d", k, n))
+	}
+	return lines
+}
+
+func makeTotals(f *folder, plant string) {
+	f.sendAll()
+	for i := range madeRecords {
+		counts := madeCounts(0, i)
+		switch {
+		case plant == "counted twice" && i == 5:
+			counts["k0"]++
+		case plant == "went back" && i == 4:
+			counts["k0"] += 1000
+		case plant == "missing batch" && i == 5:
+			continue
+		case plant == "lost at the end" && i == len(madeRecords)-1:
+			counts["k0"]--
+		}
+		f.saved(outputsPrefix, i+1, linesOf(counts)...)
+	}
+}
+
+func makeWindow(f *folder, prefix string, length, slide int, plant string) {
+	if f.process == 0 {
+		f.sendAll()
+	}
+	for i := slide - 1; i < len(madeRecords); i += slide {
+		from := max(0, i-length+1)
+		if i == 11 {
+			switch plant {
+			case "too long":
+				from = max(0, from-1)
+			case "too short":
+				from++
+			}
+		}
+		f.saved(prefix, i+1, linesOf(madeCounts(from, i))...)
+	}
+}
+
+func makeWindows(f *folder, plant string) {
+	makeWindow(f, outputsPrefix+"-reduced", 3, 1, "")
+	makeWindow(f, outputsPrefix+"-inverse", 10, 2, plant)
+	makeWindow(f, outputsPrefix+"-lines", 4, 2, "")
+	makeWindow(f, outputsPrefix+"-long", 24, 3, "")
+}
+
+func makeReceiver(f *folder, plant string) {
+	for k := range receiverPartitions {
+		at := "3"
+		if plant == "cursor too far" && k == 1 {
+			at = "5"
+		}
+		f.put(fmt.Sprintf("%s/cursor-s%d", cursors, k), at)
+	}
+	f.saved(outputsPrefix, 1, "s0-1", "s1-1", "s2-1", "s2-2")
+	second := []string{"s0-2", "s0-3", "s1-2", "s1-3", "s2-4", "s2-3"}
+	if plant == "gap" {
+		second = second[:len(second)-1]
+	}
+	f.saved(outputsPrefix, 2, second...)
+	if plant == "noted" {
+		f.put(cursors+"/violation-s1", "the cursor of s1 is at 9, and the engine has it up to 3")
+	}
+}
+
+// makeSink runs the program's graph in process.
+func makeSink(f *folder, plant string) {
+	f.opened(0, 0, 0)
+	f.add(history.OK, 10, "p0", 1, 5)
+	input := [][]string{{"p0-1", "p0-2"}, {"p0-3"}, {"p0-5", "p0-4"}}
+	if plant == "lost" {
+		input[1] = nil
+	}
+	streamtest.Run(f.t, input, func(lines *dstream.DStream[string]) *dstream.DStream[string] {
+		to := lines
+		if plant == "only in one" {
+			to = lines.Filter(func(line string) bool { return line != "p0-3" })
+		}
+		dstream.To(to, programs.Journal{Dir: f.dir})
+		lines.SaveAsObjectFiles(filepath.Join(f.dir, programs.Objects), "")
+		return lines
+	})
+	parts, err := filepath.Glob(filepath.Join(f.dir, programs.JournalParts, "*-1000-0-*"))
+	if err != nil || len(parts) == 0 {
+		f.t.Fatalf("parts %q: %v", parts, err)
+	}
+	switch plant {
+	case "damaged":
+		f.put(filepath.Join(programs.JournalParts, filepath.Base(parts[0])), "p0-1 \n")
+	case "out of order":
+		f.put(programs.JournalCommits+"/4000", f.json(programs.Committed{Time: 4000, Later: 5000}))
+	}
+}
+
+func makeFiles(f *folder, plant string) {
+	f.add(history.OK, 0, "f0", 1, 2)
+	f.add(history.OK, 0, "f1", 1, 1)
+	lines := []string{"f0-1", "f0-2", "f1-1"}
+	switch plant {
+	case "lost":
+		lines = lines[1:]
+	case "doubled":
+		lines = append(lines, lines[0])
+	}
+	f.saved(outputsPrefix, 1, lines...)
+}
+
+func makeBackpressure(f *folder, plant string) {
+	f.opened(0, 0, 0)
+	f.add(history.OK, 10, "p0", 1, 3)
+	f.add(history.OK, 11, calmProducer, 1, 1)
+	if plant == "slow" {
+		last := len(f.run.Events) - 1
+		f.run.Events[last].Time += int64(2 * calmLatency)
+	}
+	processed := int64(4)
+	if plant == "not processed" {
+		processed--
+	}
+	f.op(history.Read, history.OK, 12, "", history.Counts{App: f.name, ID: madeApp, Received: 4, Processed: processed, State: history.Stopped})
+	f.saved(outputsPrefix, 1, "p0-1", "p0-2", "p0-3", "calm-1")
+}
+
+func makeLifecycle(f *folder, plant string) {
+	get := func(index, id uint64, state string) {
+		f.op(history.Get, history.OK, index, "", history.Lookup{Name: "life-0", App: &history.App{Name: "life-0", ID: id, State: state}})
+	}
+	submit := func(index uint64, request string) {
+		f.op(history.Submit, history.OK, index, "", history.Submission{Name: "life-0", Request: request, ID: index})
+	}
+	submit(10, "a")
+	submit(10, "a")
+	get(11, 10, history.Running)
+	f.op(history.Stop, history.OK, 12, "", history.StopValue{Name: "life-0", ID: 10})
+	if plant == "runs after its stop" {
+		get(13, 10, history.Running)
+	}
+	get(14, 10, history.Stopped)
+	if plant == "back to life" {
+		get(15, 10, history.Stopping)
+	}
+	request := "b"
+	if plant == "two for one request" {
+		request = "a"
+	}
+	submit(20, request)
+	newest := history.App{Name: "life-0", ID: 20, State: history.Running}
+	if plant == "not the newest" {
+		newest = history.App{Name: "life-0", ID: 10, State: history.Stopped}
+	}
+	get(21, newest.ID, newest.State)
+	f.op(history.List, history.OK, 22, "", history.Listing{Prefix: lifecyclePrefix, Apps: []history.App{
+		{Name: "life-0", ID: 10, State: history.Stopped}, {Name: "life-0", ID: 20, State: history.Running},
+	}})
+}
+
+func makeMembership(f *folder, plant string) {
+	view := func(term uint64, leader string) memberList {
+		return memberList{Term: term, Leader: leader, Members: []memberRow{{Name: "n1", ID: "1"}, {Name: "n2", ID: "2"}}}
+	}
+	f.op(membersOp, history.OK, 0, "n1", view(2, "n1"))
+	f.op(membersOp, history.OK, 0, "n2", view(3, ""))
+	f.op(membersOp, history.OK, 0, "n2", view(3, "n2"))
+	if plant == "two leaders" {
+		f.op(membersOp, history.OK, 0, "n1", view(3, "n1"))
+	}
+	f.op(convergedOp, history.OK, 0, "n1", view(3, "n2"))
+	last := view(3, "n2")
+	if plant == "no agreement" {
+		last.Members = last.Members[:1]
+	}
+	f.op(convergedOp, history.OK, 0, "n2", last)
+}
+
+func makeLedger(f *folder, plant string) {
+	counts := func(index uint64, node string, received, processed int64) {
+		f.op(history.Read, history.OK, index, node, history.Counts{
+			App: f.name, ID: madeApp, Stale: node != "", Received: received, Processed: processed, Zero: madeZero,
+			Allocated: madeZero + processed*madeBatch, Completed: madeZero + processed*madeBatch, State: history.Running,
+		})
+	}
+	f.opened(0, 0, 0)
+	counts(10, "", 0, 0)
+	f.add(history.OK, 12, "p0", 1, 1)
+	counts(11, "n1", 0, 0)
+	counts(13, "n1", 1, 0)
+	f.add(history.OK, 14, "p0", 2, 2)
+	counts(15, "", 2, 1)
+	switch plant {
+	case "stale":
+		counts(13, "", 1, 0)
+	case "ahead":
+		counts(16, "n2", 3, 1)
+	case "went back":
+		counts(16, "n2", 2, 0)
+	case "node went back":
+		counts(11, "n1", 0, 0)
+	case "two answers":
+		counts(15, "n2", 1, 1)
+	}
+	rows := func(n int) []batchRow {
+		var rows []batchRow
+		for i := 1; i <= n; i++ {
+			rows = append(rows, batchRow{Time: int64(madeZero + i*madeBatch), Records: 1, Complete: i < n})
+		}
+		return rows
+	}
+	f.op(batchesOp, history.OK, 15, "", batchList{Batches: rows(2)})
+	next := rows(4)
+	switch plant {
+	case "batch changed":
+		next[0].Records++
+	case "gap":
+		next = append(next[:1], next[2:]...)
+	}
+	f.op(batchesOp, history.OK, 16, "n1", batchList{Stale: true, Batches: next})
+	f.op(batchesOp, history.OK, 16, "n1", batchList{Stale: true, Batches: next})
+	instance := uint64(9)
+	if plant == "old instance" {
+		instance = 7
+	}
+	f.op(receiversOp, history.OK, 15, "n1", receiverList{Stale: true, Receivers: []receiverRow{{Instance: 8, State: "active"}}})
+	f.op(receiversOp, history.OK, 16, "n1", receiverList{Stale: true, Receivers: []receiverRow{{Instance: instance, State: "active"}}})
+	f.saved(outputsPrefix, 1, "p0-1")
+	f.saved(outputsPrefix, 2, "p0-2")
+}
+
+func TestTextsSayWhichRecordsTheyAre(t *testing.T) {
+	for _, producer := range []string{"p0", "p3.12", "a-b"} {
+		for _, n := range []uint64{1, 17, 1 << 60} {
+			if p, m, err := identified(identity(producer, n)); p != producer || m != n || err != nil {
+				t.Errorf("%s-%d is read as %q, %d, %v", producer, n, p, m, err)
+			}
+		}
+	}
+	for _, bad := range []string{"", "p0", "p0-", "-1", "p0-x", "p0-0", "p0-1 "} {
+		if p, n, err := identified(bad); err == nil {
+			t.Errorf("%q is read as record %d of %s", bad, n, p)
+		}
+	}
+	a, b := words(1, countedKeys), words(2, countedKeys)
+	same, differ := a("p0", 5) == words(1, countedKeys)("p0", 5), 0
+	for n := uint64(1); n <= 100; n++ {
+		if a("p0", n) != b("p0", n) && a("p0", n) != a("p1", n) {
+			differ++
+		}
+		for w := range strings.FieldsSeq(a("p0", n)) {
+			if !strings.HasPrefix(w, "k") {
+				t.Errorf("word %q", w)
+			}
+		}
+	}
+	if !same || differ < 80 {
+		t.Errorf("the same record has the same text: %v; %d of 100 texts differ by seed and producer", same, differ)
+	}
+}
+
+func TestClientsAreLostNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		losses := lossesOf(rand.New(rand.NewPCG(1, 1)))
+		lost := 0
+		for range 600 { // a minute
+			time.Sleep(100 * time.Millisecond)
+			after := losses()
+			if after < 0 || after > 200*time.Millisecond {
+				t.Errorf("a client is lost after %v", after)
+			}
+			if after > 0 {
+				lost++
+			}
+		}
+		if low, high := int(time.Minute/loseEvery)/2, int(time.Minute/loseEvery)*2; lost < low || lost > high {
+			t.Errorf("%d clients were lost within a minute, expected %d to %d", lost, low, high)
+		}
+	})
+}
