@@ -45,7 +45,8 @@ type positionID struct {
 
 type blockModel struct {
 	addedBlock
-	batch     int64 // that has it, 0 for none
+	index     uint64 // at which it was committed
+	batch     int64  // that has it, 0 for none
 	discarded bool
 }
 
@@ -81,7 +82,7 @@ func (a *appModel) add(session uint64, b *addedBlock) {
 	for _, r := range b.Ranges {
 		a.move(b.ID.Stream, r)
 	}
-	v := &blockModel{addedBlock: *b}
+	v := &blockModel{addedBlock: *b, index: a.m.line.Index}
 	a.added[b.ID] = v
 	a.queue = append(a.queue, v)
 }

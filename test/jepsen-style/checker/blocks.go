@@ -19,13 +19,18 @@ type blocksState struct {
 type blocksOp struct {
 	read    bool
 	index   uint64 // at which it happened; 0: not known
+	exact   bool   // else an addition happened at the index or before
 	records int64  // that are added, or that a read counts
 	who     string
 }
 
 // Blocks looks whether the operations of a workload on the ledger of received records are linearizable: those that add
-// records (history.Add, of whole ranges) and those that read their number (history.Read, at whoever leads). Each is one
-// step, of one application; what took effect at a known index comes in the order of indexes, so that the search is short.
+// records (history.Add) and those that read their number (history.Read, at whoever leads). Each is one step, of one
+// application; what took effect at a known index comes in the order of indexes, so that the search is short.
+//
+// Where the run has its whole ledger, that says which records were committed as one, and at which index, also of
+// operations whose outcome no client knows. Without it ranges must be whole, and an acknowledgement's index is only the
+// latest that the records can have been committed at: that of a block which is reported again when it is cleaned is new.
 func Blocks(run *Run, workload, dir string) Result {
 	j := judging("linearizable-blocks", workload)
 	ops, err := history.Pair(run.Events)
@@ -33,7 +38,11 @@ func Blocks(run *Run, workload, dir string) Result {
 		j.doubt("%v", err)
 		return j.result()
 	}
-	partitions, err := blocksOps(history.Of(ops, workload))
+	c, err := readCommits(run)
+	if err != nil {
+		j.r.Counts["without the ledger"] = 1
+	}
+	partitions, err := blocksOps(j, history.Of(ops, workload), c)
 	if err != nil {
 		j.doubt("%v", err)
 		return j.result()
@@ -47,12 +56,10 @@ type recordID struct {
 	first, last   uint64
 }
 
-// blocksOps translates operations, by application. Operations that send the same records are one: from the first
-// invocation to the first return after which they are acknowledged.
-func blocksOps(ops []history.Op) (map[string][]porcupine.Operation, error) {
-	partitions := map[string][]porcupine.Operation{}
-	places := map[recordID]int{} // in its partition
-	settled := map[recordID]bool{}
+// blocksOps translates operations, by application. What several operations send is one addition: from the first
+// invocation to the first return after which it is acknowledged.
+func blocksOps(j *judge, ops []history.Op, c *commits) (map[string][]porcupine.Operation, error) {
+	a := additions{j: j, commits: c, partitions: map[string][]porcupine.Operation{}, places: map[recordID]int{}, sent: map[recordID]bool{}}
 	for i := range ops {
 		o := &ops[i]
 		switch o.Invoke.F {
@@ -64,7 +71,7 @@ func blocksOps(ops []history.Op) (map[string][]porcupine.Operation, error) {
 			if o.Type() == history.OK && !v.Stale {
 				in := blocksOp{read: true, index: o.End.RaftIndex, records: v.Received, who: "client"}
 				key := appKey(v.App, v.ID)
-				partitions[key] = append(partitions[key], timed(o, in, nil))
+				a.partitions[key] = append(a.partitions[key], timed(o, in, nil))
 			}
 		case history.Add:
 			v, err := decode[history.Range](o.Invoke.Index, o.Value())
@@ -74,25 +81,70 @@ func blocksOps(ops []history.Op) (map[string][]porcupine.Operation, error) {
 			if o.Type() == history.Fail || v.Last < v.First {
 				continue
 			}
-			if !v.Whole {
-				return nil, fmt.Errorf("event %d adds records %d to %d, which need not be taken as one: that is no one operation", o.Invoke.Index, v.First, v.Last)
-			}
-			key := appKey(v.App, v.ID)
-			id := recordID{key, v.Producer, v.First, v.Last}
-			at, again := places[id]
-			if !again {
-				in := blocksOp{index: o.End.RaftIndex, records: int64(v.Last - v.First + 1), who: v.Producer}
-				places[id], settled[id] = len(partitions[key]), o.Type() == history.OK
-				partitions[key] = append(partitions[key], timed(o, in, nil))
-				continue
-			}
-			if o.Type() == history.OK && !settled[id] { // the index may be that of an acknowledgement after it
-				settled[id] = true
-				partitions[key][at].Return = o.Return()
+			if err := a.take(o, &v); err != nil {
+				return nil, err
 			}
 		}
 	}
-	return partitions, nil
+	return a.partitions, nil
+}
+
+// additions gathers what was added.
+type additions struct {
+	j          *judge
+	commits    *commits
+	partitions map[string][]porcupine.Operation
+	places     map[recordID]int  // in its partition
+	sent       map[recordID]bool // its last record was, so that its invocation is known
+}
+
+// take adds what one operation sends.
+func (a *additions) take(o *history.Op, v *history.Range) error {
+	if a.commits == nil || v.ID == 0 {
+		if !v.Whole {
+			return fmt.Errorf("event %d adds records %d to %d, which need not be taken as one: that is no one operation", o.Invoke.Index, v.First, v.Last)
+		}
+		a.put(o, recordID{appKey(v.App, v.ID), v.Producer, v.First, v.Last}, o.End.RaftIndex, false, v.Last)
+		return nil
+	}
+	next := v.First
+	for _, k := range a.commits.of(v.ID, v.Producer, v.First, v.Last) {
+		if o.Type() == history.OK && k.first > next {
+			break
+		}
+		next = k.last + 1
+		if o.Type() == history.OK && o.End.RaftIndex != 0 && o.End.RaftIndex < k.index {
+			a.j.bad("event %d: %s was acknowledged at index %d, and was committed at %d", o.End.Index, runOf(v.Producer, k.first, k.last), o.End.RaftIndex, k.index)
+		}
+		a.put(o, recordID{appKey(v.App, v.ID), v.Producer, k.first, k.last}, k.index, true, v.Last)
+	}
+	if o.Type() == history.OK && next <= v.Last {
+		a.j.bad("event %d: %s was acknowledged, and the ledger has nothing from %d on", o.End.Index, runOf(v.Producer, v.First, v.Last), next)
+	}
+	return nil
+}
+
+// put adds what is committed as one. It cannot be so before its last record was sent, and is so when any is acknowledged.
+func (a *additions) put(o *history.Op, id recordID, index uint64, exact bool, upTo uint64) {
+	ops := a.partitions[id.app]
+	at, again := a.places[id]
+	if !again {
+		in := blocksOp{index: index, exact: exact, records: int64(id.last - id.first + 1), who: id.producer}
+		at = len(ops)
+		ops = append(ops, timed(o, in, nil))
+		a.places[id], a.partitions[id.app] = at, ops
+	}
+	v := &ops[at]
+	if in := v.Input.(blocksOp); again && !exact {
+		in.index = 0 // the index may be that of an acknowledgement after it
+		v.Input = in
+	}
+	if !a.sent[id] && upTo >= id.last {
+		a.sent[id], v.Call = true, o.Start()
+	}
+	if o.Type() == history.OK {
+		v.Return = min(v.Return, o.Return())
+	}
 }
 
 func appKey(name string, id uint64) string {
@@ -110,7 +162,9 @@ func blocksModel() porcupine.Model {
 			if o.index != 0 && o.index < s.index {
 				return false, s
 			}
-			s.index = max(s.index, o.index)
+			if o.read || o.exact {
+				s.index = max(s.index, o.index)
+			}
 			if o.read {
 				return o.records == s.received, s
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -220,7 +221,9 @@ func curve(values []float64, x func(int) float64, y func(float64) float64) strin
 	return b.String()
 }
 
-func seconds(t int64) string { return fmt.Sprintf("%.4gs", time.Duration(t).Seconds()) }
+func seconds(t int64) string {
+	return strconv.FormatFloat(time.Duration(t).Round(time.Millisecond).Seconds(), 'f', -1, 64) + "s"
+}
 
 // faultName tells of a fault in a few words.
 func faultName(f *history.Fault) string {
