@@ -7,6 +7,9 @@ BENCH     ?= .
 DEMOFLAGS ?=
 BENCHFLAGS ?=
 SOAK      ?= 50
+MINUTES   ?= 10
+SEED      ?=
+NODES     ?= 1,3,3,3,5
 BUG       ?= .*
 ZOOFLAGS  ?=
 
@@ -17,7 +20,7 @@ LDFLAGS := -s -w -X github.com/raftstream/raftstream/cli.version=$(VERSION) -X g
 # Tools are pinned in a module of their own, so that the main module's graph stays that of the product.
 TOOL := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build demo test race soak zoo lint bench microbench fuzz generate generate-check clean check
+.PHONY: build demo test race soak chaos jepsen zoo lint bench microbench fuzz generate generate-check clean check
 
 build: ## bin/raftstream, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/raftstream ./cmd/node
@@ -34,6 +37,17 @@ race: ## all tests with the race detector
 soak: ## SOAK clusters under random faults, one after the other, about 35 s each; files of failed ones stay in tmp/soak
 	@mkdir -p tmp/soak
 	$(GO) test ./test/cluster -run TestRunningTotalsAreExactWhateverNodeFails -count $(SOAK) -timeout 0 -keep $(CURDIR)/tmp/soak
+
+# What breaks clusters, and what must hold of them: docs/testing.md. Runs that are not green stay in tmp/store.
+SEEDFLAG = $(if $(SEED),--seed $(SEED))
+
+chaos: build ## two minutes: seeds in virtual time, clusters of real processes under faults, bugs planted that must be caught
+	$(GO) test ./test/simulation -run TestSeeds -seeds 200 -timeout 5m
+	./bin/raftstream chaos soak --node build --runs 2 --time 15s --every 3s --nodes 3 $(SEEDFLAG) --dir tmp/store
+	$(GO) test -tags bugzoo ./test/jepsen-style/zoo -run TestEveryBugIsCaught -timeout 10m -rotate 3
+
+jepsen: build ## MINUTES=10 of random faults against clusters of 1 to 5 nodes (NODES=), from SEED=; all kinds with root, loudly fewer without
+	./bin/raftstream chaos soak --node build --for $(MINUTES)m --nodes $(NODES) $(SEEDFLAG) --dir tmp/store
 
 zoo: ## every planted bug must be caught by its test; BUG=name hunts one, ZOOFLAGS='-rotate 3 -seed 1' some of them
 	$(GO) test -tags bugzoo ./test/jepsen-style/zoo -run TestEveryBugIsCaught -timeout 0 -v -bug '$(BUG)' $(ZOOFLAGS)

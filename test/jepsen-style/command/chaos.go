@@ -122,7 +122,7 @@ func (c *common) prepareNode(ctx context.Context, dir string, say func(string, .
 			return suite.Node{}, err
 		}
 		say("building the node")
-		return suite.BuildNode(ctx, path)
+		return suite.BuildNode(ctx, path, say)
 	}
 	path, err := filepath.Abs(c.node)
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/raftstream/raftstream/test/jepsen-style/checker"
 	"github.com/raftstream/raftstream/test/jepsen-style/history"
+	"github.com/raftstream/raftstream/test/jepsen-style/report"
 )
 
 // What must hold of every run.
@@ -17,7 +18,7 @@ const (
 )
 
 // onPurpose is the error of operations that a workload broke off itself, to come again as a client that was lost would.
-var onPurpose = regexp.MustCompile("lost on purpose")
+var onPurpose = regexp.MustCompile(regexp.QuoteMeta(history.ClientLost))
 
 // verdict judges the run from its folder.
 func (r *run) verdict() (Verdict, error) {
@@ -38,7 +39,9 @@ func (r *run) verdict() (Verdict, error) {
 	v.Results = append(v.Results, r.results...)
 	v.judge(r.outcomes)
 	v.TookMS = time.Since(r.began).Milliseconds()
-	return v, nil
+	return v, report.Write(&report.Report{
+		Title: v.title(), Verdict: string(v.Outcome), Reasons: v.Reasons, Facts: v.facts(names(r.o.Workloads)), Results: v.Results, Run: folder,
+	})
 }
 
 // failovers measures the gaps, by the ledger of the node that knows most.

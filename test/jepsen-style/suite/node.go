@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"slices"
 
+	"github.com/raftstream/raftstream/chaos/clock"
 	"github.com/raftstream/raftstream/test/jepsen-style/workload"
 )
 
@@ -25,14 +26,20 @@ func Stock(path string) Node {
 // nodePackage is the main package of nodes that have every application of the workloads.
 const nodePackage = "github.com/raftstream/raftstream/test/jepsen-style/node"
 
-// BuildNode builds a node with every application of the workloads, with failpoints. It needs Go and the
-// sources of this module, below the current directory.
-func BuildNode(ctx context.Context, path string) (Node, error) {
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "failpoints", "-o", path, nodePackage)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return Node{}, fmt.Errorf("build the node: %w\n%s", err, out)
+// BuildNode builds a node with every application of the workloads, with failpoints, and with a wall clock that can be skewed
+// where the toolchain is one for which that works; say hears why not. It needs Go and the sources of this module, at or
+// above the current directory.
+func BuildNode(ctx context.Context, path string, say func(string, ...any)) (Node, error) {
+	const tag = "failpoints"
+	n := Node{Path: path, Failpoints: true, Clocks: true}
+	if err := clock.Build(ctx, nodePackage, path, tag); err != nil {
+		n.Clocks = false
+		say("LEFT OUT: clocks that can be skewed: %v", err)
+		if out, err := exec.CommandContext(ctx, "go", "build", "-tags", tag, "-o", path, nodePackage).CombinedOutput(); err != nil {
+			return Node{}, fmt.Errorf("build the node: %w\n%s", err, out)
+		}
 	}
-	return Node{Path: path, Failpoints: true}, nil
+	return n, nil
 }
 
 // Runs splits workloads into those whose applications the node has, and the others.

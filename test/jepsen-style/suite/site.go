@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/raftstream/raftstream/chaos"
+	"github.com/raftstream/raftstream/chaos/clock"
 	"github.com/raftstream/raftstream/chaos/disk"
 	"github.com/raftstream/raftstream/chaos/limits"
 	"github.com/raftstream/raftstream/chaos/link"
@@ -47,6 +48,7 @@ func openSite(o *Options, ended func(node string, status int)) (*site, error) {
 	steps := []func() error{
 		func() error { return s.openNetwork(o) },
 		func() error { return s.openDisks(o) },
+		func() error { return s.openClocks(o) },
 		func() error { return s.openCluster(o, ended) },
 		s.openLimits,
 		func() error { return s.openFailpoints(o) },
@@ -173,6 +175,33 @@ func (s *site) openCluster(o *Options, ended func(node string, status int)) (err
 		d.Faults = func(node string) *disk.FaultFS { return s.faults[node] }
 	}
 	maps.Copy(s.injectors, disk.Injectors(d))
+	return nil
+}
+
+// openClocks gives every node a wall clock that can be skewed.
+func (s *site) openClocks(o *Options) error {
+	if !o.Node.Clocks {
+		s.leaveOut("this node has the usual clock; --node build has one that can be skewed", clock.Kinds()...)
+		return nil
+	}
+	dir := filepath.Join(o.Dir, "clocks")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("clocks: %w", err)
+	}
+	clocks := clock.NewInjector(func(node string) string { return filepath.Join(dir, node) })
+	s.closers = append(s.closers, clocks.Close)
+	variables := make(map[string]string)
+	for _, n := range cluster.Names(o.Nodes) {
+		v, err := clocks.Prepare(n)
+		if err != nil {
+			return err
+		}
+		variables[n] = v
+	}
+	s.variables = append(s.variables, func(node string) string { return variables[node] })
+	for _, k := range clock.Kinds() {
+		s.injectors[k] = clocks
+	}
 	return nil
 }
 

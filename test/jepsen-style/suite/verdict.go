@@ -12,6 +12,7 @@ import (
 	"github.com/raftstream/raftstream/chaos/nemesis"
 	"github.com/raftstream/raftstream/chaos/schedule"
 	"github.com/raftstream/raftstream/test/jepsen-style/checker"
+	"github.com/raftstream/raftstream/test/jepsen-style/report"
 )
 
 // Outcome is what a run came to.
@@ -121,6 +122,25 @@ func (v *Verdict) less(o Outcome, format string, args ...any) {
 		v.Outcome = o
 	}
 	v.Reasons = append(v.Reasons, fmt.Sprintf(format, args...))
+}
+
+func (v *Verdict) title() string { return fmt.Sprintf("seed %d, %d nodes, layer %d", v.Seed, v.Nodes, v.Layer) }
+
+// facts are what a report tells beside results.
+func (v *Verdict) facts(workloads []string) []report.Fact {
+	facts := []report.Fact{{Name: "workloads", Value: strings.Join(workloads, ", ")}}
+	for _, k := range schedule.Kinds() {
+		if c, ok := v.Faults[k]; ok {
+			facts = append(facts, report.Fact{Name: string(k), Value: fmt.Sprintf("%d of %d took effect: %d %s", c.Injected, c.Planned, c.Bites, c.What)})
+		}
+	}
+	if len(v.Gaps) > 0 {
+		facts = append(facts, report.Fact{Name: "leader hit until the next batch allocated", Value: SpreadOf(v.Gaps).String()})
+	}
+	if left := LeftOutText(v.LeftOut); left != "" {
+		facts = append(facts, report.Fact{Name: "left out", Value: left})
+	}
+	return facts
 }
 
 // Line is the verdict on one line.
