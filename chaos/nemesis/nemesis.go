@@ -18,8 +18,9 @@ import (
 // Times of one event.
 const (
 	defaultPatience = 2 * time.Second
-	retryEvery      = 50 * time.Millisecond
-	healTime        = 90 * time.Second // of one fault: a node that catches up from nothing needs a while
+	retryEvery      = 50 * time.Millisecond // to look for a node that can be hit
+	againAfter      = time.Second           // after an injection that failed
+	healTime        = 90 * time.Second      // of one fault: a node that catches up from nothing needs a while
 )
 
 // Nodes is the cluster as the nemesis sees it.
@@ -191,7 +192,7 @@ func (n *Nemesis) run(ctx context.Context, e schedule.Event) Outcome {
 		}
 		n.release(e)
 		out := n.missed(e, targets, err)
-		if wait(until, retryEvery) != nil {
+		if wait(until, againAfter) != nil {
 			return out
 		}
 		for _, t := range targets {

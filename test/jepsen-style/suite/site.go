@@ -58,6 +58,12 @@ func openSite(o *Options, ended func(node string, status int)) (*site, error) {
 			return nil, errors.Join(err, s.close())
 		}
 	}
+	if o.Nodes == 1 {
+		for _, k := range append(link.Kinds(), schedule.Transfer) {
+			delete(s.injectors, k)
+			s.leftOut[k] = "a cluster of one node has no links and nobody else who could lead"
+		}
+	}
 	for _, k := range schedule.Kinds() {
 		if s.injectors[k] == nil && s.leftOut[k] == "" {
 			s.leftOut[k] = "nothing injects it"

@@ -124,7 +124,9 @@ func (v *Verdict) less(o Outcome, format string, args ...any) {
 	v.Reasons = append(v.Reasons, fmt.Sprintf(format, args...))
 }
 
-func (v *Verdict) title() string { return fmt.Sprintf("seed %d, %d nodes, layer %d", v.Seed, v.Nodes, v.Layer) }
+func (v *Verdict) title() string {
+	return fmt.Sprintf("seed %d, %d nodes, layer %d", v.Seed, v.Nodes, v.Layer)
+}
 
 // facts are what a report tells beside results.
 func (v *Verdict) facts(workloads []string) []report.Fact {
