@@ -87,11 +87,11 @@ func TestFailedSyncPoisonsTheLogAndTellsTheProcess(t *testing.T) {
 				t.Errorf("Append: %v, want ErrPoisoned", err)
 			}
 		}
+		if len(fatal) != 1 {
+			t.Fatalf("Fatal was called %d times, expected once", len(fatal))
+		}
 		if err := <-fatal; !errors.Is(err, boom) {
 			t.Errorf("Fatal got %v", err)
-		}
-		if len(fatal) != 0 {
-			t.Error("Fatal was called more than once")
 		}
 		closeLog(t, l)
 		_, got := open(t, config(f.Crash(nil)))

@@ -32,7 +32,7 @@ func (b *Bug) Hunt(ctx context.Context, root, dir string) (Caught, error) {
 	env := []string{"GOFLAGS=-overlay=" + overlay} // by the environment, so that builds inside the test have it too
 	binary, err := b.Catch.compile(ctx, root, dir, env)
 	if err != nil {
-		return c, fmt.Errorf("bug %s: the edited code does not compile: mend the bug's edit: %w", b.Name, err)
+		return c, fmt.Errorf("bug %s: the edited code does not compile: mend the bug's edit: %w", b, err)
 	}
 	start := time.Now()
 	c.Output, err = b.Catch.run(ctx, root, binary, env)
@@ -40,11 +40,11 @@ func (b *Bug) Hunt(ctx context.Context, root, dir string) (Caught, error) {
 	var failed *exec.ExitError
 	switch {
 	case err == nil:
-		return c, fmt.Errorf("bug %s is not caught by %v: there is a hole in the tests", b.Name, b.Catch)
+		return c, fmt.Errorf("bug %s is not caught by %v: there is a hole in the tests", b, b.Catch)
 	case !errors.As(err, &failed):
-		return c, fmt.Errorf("bug %s: %v: %w", b.Name, b.Catch, err)
+		return c, fmt.Errorf("bug %s: %v: %w", b, b.Catch, err)
 	case !strings.Contains(c.Output, b.Expect):
-		return c, fmt.Errorf("bug %s: %v fails, and not for the reason expected, %q", b.Name, b.Catch, b.Expect)
+		return c, fmt.Errorf("bug %s: %v fails, and not for the reason expected, %q", b, b.Catch, b.Expect)
 	}
 	return c, nil
 }
@@ -84,7 +84,7 @@ func (t Test) compile(ctx context.Context, root, dir string, env []string) (stri
 
 // run runs the binary where go test would.
 func (t Test) run(ctx context.Context, root, binary string, env []string) (string, error) {
-	args := append([]string{"-test.v", "-test.run=" + t.Run, "-test.timeout=" + limit.String()}, strings.Fields(t.Args)...)
+	args := append([]string{"-test.v", "-test.run=" + t.Run, "-test.failfast", "-test.timeout=" + limit.String()}, strings.Fields(t.Args)...)
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Dir = filepath.Join(root, filepath.FromSlash(t.Package))
 	// A failure that is wanted leaves no file behind, and need not be the smallest one.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -69,14 +70,14 @@ func (t Test) String() string {
 	return s
 }
 
-// Bugs are all that are planted.
+// Bugs are all that are planted. One that must be caught at two layers is there twice.
 func Bugs() []Bug {
-	var all []Bug
-	for _, of := range [][]Bug{ledgerBugs, diskBugs, leaderBugs, executorBugs} {
-		all = append(all, of...)
-	}
-	return all
+	low := slices.Concat(ledgerBugs, diskBugs, leaderBugs, executorBugs)
+	return slices.Concat(low, seen(Simulation, simulated, inSimulation, low))
 }
+
+// String gives the bug's name and the layer at which it is to be caught.
+func (b *Bug) String() string { return fmt.Sprintf("%s at %v", b.Name, b.Layer) }
 
 // clause is a file's package clause.
 var clause = regexp.MustCompile(`(?m)^package \w+$`)

@@ -29,10 +29,10 @@ func TestEveryBugIsDescribed(t *testing.T) {
 	name := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	seen := map[string]bool{}
 	for _, b := range Bugs() {
-		if !name.MatchString(b.Name) || seen[b.Name] {
+		if !name.MatchString(b.Name) || seen[b.String()] {
 			t.Errorf("bug %q: expected a name of its own, of lower case words with hyphens", b.Name)
 		}
-		seen[b.Name] = true
+		seen[b.String()] = true
 		if b.Does == "" || b.Expect == "" {
 			t.Errorf("bug %s: expected what it does and what its test says", b.Name)
 		}
@@ -42,8 +42,8 @@ func TestEveryBugIsDescribed(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 27 {
-		t.Errorf("%d bugs, expected 27 at least", len(seen))
+	if all := Bugs(); len(all) < 27 || !slices.IsSortedFunc(all, func(a, b Bug) int { return int(a.Layer - b.Layer) }) {
+		t.Errorf("%d bugs, expected 27 at least, in order of layer", len(all))
 	}
 }
 
