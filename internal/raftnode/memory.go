@@ -28,7 +28,7 @@ type MemoryDisk struct {
 	hang    chan struct{}        // writes wait until it is closed
 	takes   func() time.Duration // what a write takes, nil for no time
 	failure error                // of the next writes
-	appends error                // of the next StoreLogs
+	before  func()               // of StoreLogs
 	begun   []*diskWrite         // those that have not returned, in order
 }
 
@@ -63,12 +63,12 @@ func (d *MemoryDisk) Fail(err error) {
 	d.failure = err
 }
 
-// FailAppends makes StoreLogs alone fail; nil ends that. What Raft does when its term or vote cannot be stored is to panic,
-// which a test cannot outlive.
-func (d *MemoryDisk) FailAppends(err error) {
+// BeforeAppend calls f before every StoreLogs does anything, nil for nothing: a process whose disk fails there ends there.
+// To let it fail instead would make Raft panic about its term soon after, which a test cannot outlive.
+func (d *MemoryDisk) BeforeAppend(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.appends = err
+	d.before = f
 }
 
 // Crash gives the disk as it is found after the sudden end of the process: what had returned is there, and what had
@@ -124,10 +124,10 @@ func (d *MemoryDisk) StoreLogs(logs []*raft.Log) error {
 		copies[i].Data, copies[i].Extensions = slices.Clone(l.Data), slices.Clone(l.Extensions)
 	}
 	d.mu.Lock()
-	err := d.appends
+	before := d.before
 	d.mu.Unlock()
-	if err != nil {
-		return err
+	if before != nil {
+		before()
 	}
 	return d.write(func(d *MemoryDisk) {
 		for _, l := range copies {

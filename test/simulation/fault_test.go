@@ -183,11 +183,11 @@ func (s *sim) reset(n *node, peers []string, plane schedule.Plane) {
 // failSync lets a sync fail, which ends the process.
 func (s *sim) failSync(n *node, file string, last time.Duration) {
 	s.mu.Lock()
-	s.broken[n] = true
+	s.broken[n]++
 	s.mu.Unlock()
 	fs, disk := n.disks()
-	if file == "raft" {
-		disk.FailAppends(errDisk)
+	if p := n.running(); file == "raft" && p != nil {
+		disk.BeforeAppend(func() { p.fatal(errDisk) })
 	} else {
 		fs.Inject(func(op vfs.Op) vfs.Fault {
 			if op.Kind == vfs.OpSync {
@@ -197,10 +197,10 @@ func (s *sim) failSync(n *node, file string, last time.Duration) {
 		})
 	}
 	sleep(last)
-	disk.FailAppends(nil)
+	disk.BeforeAppend(nil)
 	fs.Inject(nil)
 	s.mu.Lock()
-	s.broken[n] = false
+	s.broken[n]--
 	s.mu.Unlock()
 	s.revive(n.name)
 }
@@ -208,7 +208,7 @@ func (s *sim) failSync(n *node, file string, last time.Duration) {
 func (s *sim) faulty(n *node) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.broken[n]
+	return s.broken[n] > 0
 }
 
 // fatal is told that a process must end.
@@ -224,7 +224,7 @@ func (s *sim) fatal(p *process, err error) {
 func (s *sim) revive(name string) {
 	n := s.place(name)
 	s.mu.Lock()
-	due := n.running() == nil && !s.broken[n] && !s.starting[n]
+	due := n.running() == nil && s.broken[n] == 0 && !s.starting[n]
 	s.starting[n] = s.starting[n] || due
 	s.mu.Unlock()
 	if !due {
@@ -238,13 +238,15 @@ func (s *sim) revive(name string) {
 
 // wipe replaces a node's disks by empty ones, if nothing is lost by that: what they hold is elsewhere.
 func (s *sim) wipe(n *node, last time.Duration) {
+	s.wiping <- struct{}{} // one at a time
+	defer func() { <-s.wiping }()
 	for range 50 {
 		if s.spare(n) {
 			break
 		}
 		sleep(100 * time.Millisecond)
 	}
-	p := s.running(n.name)
+	p := n.running()
 	if p == nil || !s.spare(n) {
 		return
 	}

@@ -61,6 +61,9 @@ func (w *ledgerWatch) applied(p *process, v fsm.View, data []byte, results []fsm
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if restored {
+		if index < w.last[p] {
+			w.sim.Errorf("%s went back from index %d to a snapshot of %d", p.node.name, w.last[p], index)
+		}
 		if w.last[p] > 0 {
 			w.sim.seen(snapshotInstalled)
 		}

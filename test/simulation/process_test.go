@@ -118,7 +118,6 @@ type process struct {
 	once     sync.Once          // closes dead
 	shut     sync.Once          // closes closing
 	dead     chan struct{}      // closed when nothing of it is heard any more
-	closing  chan struct{}      // closed when Raft is about to be closed
 	leave    context.CancelFunc // of the driver and what is beside it
 	leaveNow context.CancelFunc // of the executor
 	running  sync.WaitGroup     // the driver and what is beside it
@@ -166,15 +165,6 @@ func (p *process) fatal(err error) {
 	}
 }
 
-// fatalRaft is fatal on Raft's goroutine: it returns when Raft is about to be closed, since Raft would soon panic about
-// what it cannot store.
-func (p *process) fatalRaft(err error) {
-	if p.alive() {
-		p.sim.fatal(p, err)
-	}
-	<-p.closing
-}
-
 // start begins a life of a node.
 func (s *sim) start(n *node) {
 	n.mu.Lock()
@@ -182,7 +172,7 @@ func (s *sim) start(n *node) {
 	generation := n.generation
 	n.mu.Unlock()
 	p := &process{
-		sim: s, node: n, start: generation, dead: make(chan struct{}), closing: make(chan struct{}), ended: make(chan error, 1), wires: map[*wire]bool{},
+		sim: s, node: n, start: generation, dead: make(chan struct{}), ended: make(chan error, 1), wires: map[*wire]bool{},
 		evidence: newEvidence(), stream: s.streams.open(n.name, n.addr()),
 	}
 	log := s.logger(n.name)
@@ -225,7 +215,7 @@ func (p *process) open(log *slog.Logger) (err error) {
 		HasState: n.hasRaft(), StampState: n.stampRaft,
 		HeartbeatTimeout: s.drawn.heartbeat, ElectionTimeout: s.drawn.heartbeat, LeaseTimeout: s.drawn.heartbeat,
 		SnapshotThreshold: 20, SnapshotInterval: 2 * time.Second, TrailingLogs: 5,
-		Candidates: s.candidates, Fatal: p.fatalRaft, Logger: log,
+		Candidates: s.candidates, Fatal: p.fatal, Logger: log,
 		Applied: func(v fsm.View, data []byte, results []fsm.Result) { s.ledger.applied(p, v, data, results) },
 	})
 	if err != nil {
@@ -333,7 +323,6 @@ func (p *process) clear() {
 	p.leaveNow()
 	<-p.ended
 	p.running.Wait()
-	p.shut.Do(func() { close(p.closing) })
 	_ = p.raft.Close()   // what a dead process meets says nothing
 	_ = p.blocks.Close() // the same
 }
@@ -358,7 +347,6 @@ func (s *sim) terminate(p *process) {
 	if !p.alive() {
 		return
 	}
-	p.shut.Do(func() { close(p.closing) })
 	raftErr, blocksErr := p.raft.Close(), p.blocks.Close()
 	if !p.alive() {
 		return // it was killed meanwhile

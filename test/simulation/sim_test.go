@@ -44,15 +44,16 @@ type sim struct {
 	mu       sync.Mutex
 	nodes    []*node // by place
 	wiped    int
-	broken   map[*node]bool // whose disk has a fault
+	broken   map[*node]int // faults of its disk
 	starting map[*node]bool
+	wiping   chan struct{} // holds one: somebody replaces a node's disks
 	counts   coverage
 }
 
 func newSim(t *testing.T, d *drawn) *sim {
 	s := &sim{
 		T: t, drawn: d, net: newNetwork(d.seed, d.base), local: local.NewNetwork(), programs: d.programs, bucket: vfs.NewMem(),
-		rng: rand.New(rand.NewPCG(d.seed, 2)), began: time.Now(), broken: map[*node]bool{}, starting: map[*node]bool{}, counts: coverage{},
+		rng: rand.New(rand.NewPCG(d.seed, 2)), began: time.Now(), broken: map[*node]int{}, starting: map[*node]bool{}, wiping: make(chan struct{}, 1), counts: coverage{},
 	}
 	s.streams = &streams{net: s.net, listen: map[string]*stream{}}
 	s.ledger = newLedgerWatch(s)

@@ -23,6 +23,7 @@ var (
 	first   = flag.Uint64("first", 1, "the first of them")
 	again   = flag.Int("again", 1, "how often each is run")
 	lanes   = flag.Int("lanes", runtime.GOMAXPROCS(0), "how many run at a time")
+	show    = flag.Bool("plan", false, "print what the first seed stands for, and run nothing")
 	verbose = flag.Bool("log", false, "show the logs of all nodes")
 )
 
@@ -31,6 +32,12 @@ const enough = 1000
 
 // TestSeeds runs clusters under the faults that seeds stand for.
 func TestSeeds(t *testing.T) {
+	if *show {
+		d := draw(*first)
+		plan, err := json.MarshalIndent(d.plan, "", " ")
+		t.Logf("%+v %s %v", *d, plan, err)
+		return
+	}
 	var next atomic.Uint64
 	var mu sync.Mutex
 	all := coverage{}

@@ -28,6 +28,7 @@ type stream struct {
 
 	mu    sync.Mutex
 	conns map[*conn]bool
+	dead  bool
 }
 
 // Address of Raft.
@@ -71,6 +72,9 @@ func (s *stream) Close() error {
 // die ends the process's connections, as the kernel does.
 func (s *stream) die() {
 	_ = s.Close()
+	s.mu.Lock()
+	s.dead = true
+	s.mu.Unlock()
 	for _, c := range s.connections() {
 		_ = c.Close()
 	}
@@ -114,8 +118,12 @@ func (s *stream) Dial(to string, timeout time.Duration) (net.Conn, error) {
 	up, down := newHalf(there), newHalf(back)
 	here := &conn{owner: s, peer: peer, in: down, out: up}
 	far := &conn{owner: peer, peer: s, in: up, out: down}
-	s.keep(here)
-	peer.keep(far)
+	if !s.keep(here) { // the process is over: nothing of it goes out
+		return nil, net.ErrClosed
+	}
+	if !peer.keep(far) {
+		return nil, fmt.Errorf("dial %s: %w", to, syscall.ECONNREFUSED)
+	}
 	select {
 	case peer.incoming <- far:
 		return here, nil
@@ -128,10 +136,14 @@ func (s *stream) Dial(to string, timeout time.Duration) (net.Conn, error) {
 	}
 }
 
-func (s *stream) keep(c *conn) {
+func (s *stream) keep(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.dead {
+		return false
+	}
 	s.conns[c] = true
+	return true
 }
 
 // half is the bytes on their way in one direction of a connection.
