@@ -80,8 +80,14 @@ func (r *cursorReceiver) partition(ctx context.Context, in connector.Inlet[strin
 	}
 	open := make(chan waiting, cursorWaiting)
 	acknowledged := make(chan error, 1)
-	go func() { acknowledged <- r.acknowledge(ctx, name, open) }()
-	err = r.send(ctx, in, name, open)
+	sending, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		err := r.acknowledge(ctx, name, open)
+		stop() // after a portion that was not stored the receiver begins anew
+		acknowledged <- err
+	}()
+	err = r.send(sending, in, name, open)
 	close(open)
 	return errors.Join(err, <-acknowledged)
 }
@@ -117,31 +123,26 @@ func (r *cursorReceiver) send(ctx context.Context, in connector.Inlet[string], n
 	}
 }
 
-// acknowledge moves the cursor up to what is stored, portion by portion. After one that was not stored it moves no more.
+// acknowledge moves the cursor up to what is stored, portion by portion, until one was not stored, ctx ends or there are
+// no more.
 func (r *cursorReceiver) acknowledge(ctx context.Context, name string, open <-chan waiting) error {
-	var failed error
 	for w := range open {
-		if failed != nil {
-			continue
-		}
 		select {
 		case <-w.receipt.Done():
 		case <-ctx.Done():
-			failed = ctx.Err()
-			continue
+			return nil
 		}
 		if _, err := w.receipt.Result(); err != nil {
-			failed = err
-			continue
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("fate of %s up to %d: %w", name, w.last, err)
 		}
 		if err := r.write(name, w.last); err != nil {
-			failed = err
+			return err
 		}
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return failed
+	return nil
 }
 
 func (r *cursorReceiver) path(name string) string { return filepath.Join(r.p.Dir, "cursor-"+name) }

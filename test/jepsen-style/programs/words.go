@@ -24,13 +24,18 @@ type totalsParams struct {
 // totals counts words since the start by MapWithState, and writes those of all words in every batch.
 func totals(c *dstream.Context, p totalsParams) error {
 	c.Checkpoint(p.Checkpoint)
+	counted(ingest.TextStream(c)).SaveAsTextFiles(p.Out, "")
+	return nil
+}
+
+// counted has the totals of all words, in every batch.
+func counted(lines *dstream.DStream[string]) *dstream.DStream[count] {
 	add := func(_ time.Time, _ string, n dstream.Opt[int64], s *dstream.State[int64]) dstream.Opt[int64] {
 		total, _ := s.Get()
 		s.Update(total + n.Value)
 		return dstream.None[int64]()
 	}
-	dstream.MapWithState(pairs(ingest.TextStream(c)), add).StateSnapshots().SaveAsTextFiles(p.Out, "")
-	return nil
+	return dstream.MapWithState(pairs(lines), add).StateSnapshots()
 }
 
 type windowsParams struct {
