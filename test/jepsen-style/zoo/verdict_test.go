@@ -40,7 +40,7 @@ func TestRunIsGreen(t *testing.T) {
 		t.Skipf("layer %d does not work here", s.layer)
 	}
 	dir := t.TempDir()
-	node, err := suite.BuildNode(t.Context(), filepath.Join(dir, "node"))
+	node, err := suite.BuildNode(t.Context(), filepath.Join(dir, "node"), t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
