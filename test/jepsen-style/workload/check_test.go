@@ -339,8 +339,9 @@ func makeMembership(f *folder, plant string) {
 	}
 	f.op(convergedOp, history.OK, 0, "n1", view(3, "n2"))
 	last := view(3, "n2")
+	last.Members = append(last.Members, memberRow{Name: "n3", ID: "3", Status: "MEMBER_STATUS_DEAD", Raft: "RAFT_ROLE_NONE"})
 	if plant == "no agreement" {
-		last.Members = last.Members[:1]
+		last.Members = last.Members[1:]
 	}
 	f.op(convergedOp, history.OK, 0, "n2", last)
 }

@@ -153,14 +153,23 @@ func (w membership) last(ctx context.Context, e *Env, node string) (memberList, 
 	return w.ask(ctx, c, newActor(e, w.Name(), node), membersOp, true)
 }
 
-// agreed reports whether all views have one leader in one term and the same members, none of them doubtful.
+// agreed reports whether all views have one leader in one term and the same members.
 func agreed(views []memberList) bool {
 	for _, v := range views {
-		if v.Leader == "" || v.Leader != views[0].Leader || v.Term != views[0].Term || !slices.Equal(v.Members, views[0].Members) {
+		if v.Leader == "" || v.Leader != views[0].Leader || v.Term != views[0].Term || !slices.Equal(v.present(), views[0].present()) {
 			return false
 		}
 	}
 	return len(views) > 0
+}
+
+// present are the members but for those that are dead and no part of the quorum: a node that was replaced is remembered
+// for a while, by those who knew it.
+func (l memberList) present() []memberRow {
+	gone := func(m memberRow) bool {
+		return m.Status == raftstreamv1.MemberStatus_MEMBER_STATUS_DEAD.String() && m.Raft == raftstreamv1.RaftRole_RAFT_ROLE_NONE.String()
+	}
+	return slices.DeleteFunc(slices.Clone(l.Members), gone)
 }
 
 func (w membership) Check(_ string, run *checker.Run) []checker.Result {
