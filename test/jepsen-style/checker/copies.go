@@ -1,6 +1,9 @@
 package checker
 
 import (
+	"encoding/json"
+	"slices"
+
 	"github.com/raftstream/raftstream/test/jepsen-style/history"
 )
 
@@ -13,15 +16,19 @@ func Ledger(run *Run) []Result {
 		j.doubt("%v", err)
 		return []Result{j.result()}
 	}
-	return []Result{copies(dumps, run.Events), rules(dumps)}
+	return []Result{copies(dumps, run), rules(dumps)}
 }
 
 // copies holds the logs of all nodes against each other: the same entries at the same index, and the same state after
 // them. Entries at the end of a log may differ, if they are of another term and no client has ever heard of their index:
-// they were never committed.
-func copies(dumps []*dump, events []history.Event) Result {
+// they were never committed. What clients have heard of is held against a majority of logs only: one of them has it.
+func copies(dumps []*dump, run *Run) Result {
 	j := judging("ledger-copies", "")
-	heard := heardOf(events)
+	heard := heardOf(run.Events)
+	if n := voters(dumps, len(run.Nodes)); 2*len(dumps) <= n {
+		j.doubt("there are ledgers of %d drivers, of %d", len(dumps), n)
+		heard = 0
+	}
 	base := map[uint64][]ledgerLine{} // entries by index, of the nodes before
 	var last uint64
 	hashes := map[uint64]*dump{}
@@ -62,6 +69,31 @@ func copies(dumps []*dump, events []history.Event) Result {
 		}
 	}
 	return j.result()
+}
+
+// voters counts the drivers in the last configuration of the most up-to-date log; otherwise where it has none.
+func voters(dumps []*dump, otherwise int) int {
+	if len(dumps) == 0 {
+		return otherwise
+	}
+	for _, l := range slices.Backward(dumps[0].lines) {
+		var c struct {
+			Servers []struct {
+				Voter bool `json:"voter"`
+			} `json:"servers"`
+		}
+		if l.Kind != "raft/configuration" || json.Unmarshal(l.Command, &c) != nil {
+			continue
+		}
+		n := 0
+		for _, s := range c.Servers {
+			if s.Voter {
+				n++
+			}
+		}
+		return n
+	}
+	return otherwise
 }
 
 // heardOf gives the highest index that a client was told of: it and all before it are committed.

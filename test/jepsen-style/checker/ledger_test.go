@@ -287,6 +287,24 @@ func TestCopiesThatDifferAreFound(t *testing.T) {
 	}
 }
 
+// A minority of the logs need not have what is committed.
+func TestAMinorityOfTheLedgersSaysNothingOfWhatIsLost(t *testing.T) {
+	short := goodBook()
+	short.lines = short.lines[:13]
+	run := writeDumps(t, map[string]*book{"n1": short})
+	run.Nodes = []string{"n1", "n2"}
+	run.Events = []history.Event{{Type: history.OK, RaftIndex: 24}}
+	if r := verdictOf(t, Ledger(run), "ledger-copies"); r.Verdict != Unknown {
+		t.Errorf("%+v", r)
+	}
+	short.at(7).Kind, short.at(7).N = "raft/configuration", 0
+	short.at(7).Command = json.RawMessage(`{"servers":[{"voter":true},{"voter":false}]}`)
+	put(t, run.Ledgers["n1"], short.dump("n1"))
+	if r := verdictOf(t, Ledger(run), "ledger-copies"); r.Verdict != Invalid {
+		t.Errorf("the only driver of two nodes: %+v", r)
+	}
+}
+
 func TestStatesThatDifferAreFound(t *testing.T) {
 	run := writeDumps(t, map[string]*book{"n1": goodBook(), "n2": goodBook()})
 	put(t, run.Ledgers["n2"], strings.Replace(goodBook().dump("n2"), fmt.Sprintf("%064x", 24), fmt.Sprintf("%064x", 25), 1))
