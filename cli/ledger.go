@@ -39,6 +39,6 @@ func (e *env) ledgerCommand(g *globals) *cobra.Command {
 			})
 		},
 	}
-	cmd.AddCommand(e.ledgerLogCommand(g))
+	cmd.AddCommand(e.ledgerLogCommand(g), e.ledgerCheckCommand(g))
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -207,6 +208,24 @@ func (raftOnly) Dial(addr string, timeout time.Duration) (net.Conn, error) {
 func ledgerWithSnapshot(t *testing.T, trailing uint64) (dir string, had ledgerJSON) {
 	t.Helper()
 	dir = t.TempDir()
+	had = withLedger(t, dir, trailing, func(propose func(fsm.Command)) {
+		finished := func() bool {
+			found, err := filepath.Glob(filepath.Join(dir, "raft", "snapshots", "*[0-9]", "state.bin"))
+			return err == nil && len(found) > 0
+		}
+		generation := uint64(0)
+		for !finished() {
+			generation++
+			propose(&fsm.SessionOpened{Store: "s", Generation: generation, Name: "e1"})
+		}
+		propose(&fsm.SessionClosed{Session: 1, Reason: "never opened"})
+	})
+	return dir, had
+}
+
+// withLedger lets a cluster of one run on a data directory, and gives what it had applied in the end.
+func withLedger(t *testing.T, dir string, trailing uint64, use func(propose func(fsm.Command))) ledgerJSON {
+	t.Helper()
 	d, err := datadir.Open(vfs.OS{}, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -228,32 +247,58 @@ func ledgerWithSnapshot(t *testing.T, trailing uint64) (dir string, had ledgerJS
 	if err := n.Bootstrap(ctx); err != nil {
 		t.Fatal(err)
 	}
-	term := (<-n.Leadership()).Term
+	leads := <-n.Leadership()
+	for !leads.Leader {
+		leads = <-n.Leadership()
+	}
 	propose := func(c fsm.Command) {
-		if _, err := n.Propose(ctx, term, c); err != nil {
+		if _, err := n.Propose(ctx, leads.Term, c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	propose(&fsm.Epoch{Term: term, Leader: d.Node(), Name: "n1"})
-	finished := func() bool {
-		found, err := filepath.Glob(filepath.Join(d.Raft(), "snapshots", "*[0-9]", "state.bin"))
-		return err == nil && len(found) > 0
-	}
-	generation := uint64(0)
-	for !finished() {
-		generation++
-		propose(&fsm.SessionOpened{Store: "s", Generation: generation, Name: "e1"})
-	}
-	propose(&fsm.SessionClosed{Session: 1, Reason: "never opened"})
+	propose(&fsm.Epoch{Term: leads.Term, Leader: d.Node(), Name: "n1"})
+	use(propose)
 	v := n.View()
-	had = ledgerJSON{"", v.Index(), fmt.Sprintf("%x", v.Hash())}
-	if err := n.Close(); err != nil {
+	if err := errors.Join(n.Close(), d.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Close(); err != nil {
+	return ledgerJSON{"", v.Index(), fmt.Sprintf("%x", v.Hash())}
+}
+
+// Copies of one ledger agree as long as one only goes on; two that went on apart have a history each.
+func TestCheckTellsLedgersThatAgreeFromThoseThatDoNot(t *testing.T) {
+	dir, had := ledgerWithSnapshot(t, 1<<20)
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.CopyFS(other, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	return dir, had
+	check := func(want bool, problem string) ledgerCheckJSON {
+		t.Helper()
+		e, out, stderr := testEnv(nil, "")
+		status := e.run(t.Context(), []string{"-o", "json", "ledger", "check", "--data", dir, "--data", other})
+		var j ledgerCheckJSON
+		decode(t, out.String(), &j)
+		if j.Agree != want || (status == statusDone) != want || !strings.Contains(stderr.String(), problem) {
+			t.Fatalf("status %d, %s, %s, expected agreement to be %t", status, out, stderr, want)
+		}
+		return j
+	}
+	if j := check(true, ""); len(j.Nodes) != 2 || j.Nodes[1].StateHash != had.StateHash || j.Nodes[0].AppliedIndex != had.AppliedIndex {
+		t.Errorf("%+v, expected both to have %+v", j, had)
+	}
+	goOn := func(dir, reason string) {
+		withLedger(t, dir, 1<<20, func(propose func(fsm.Command)) { propose(&fsm.SessionClosed{Session: 1, Reason: reason}) })
+	}
+	goOn(dir, "one")
+	if j := check(true, ""); j.CommonIndex != j.Nodes[1].LastIndex || j.Nodes[0].LastIndex <= j.CommonIndex || j.Nodes[0].StateHash != had.StateHash {
+		t.Errorf("%+v, expected both to have %+v at the end of the shorter one", j, had)
+	}
+	goOn(other, "another")
+	check(false, "differs between")
+	e, out, _ := testEnv(nil, "")
+	if status := e.run(t.Context(), []string{"ledger", "check", "--data", dir}); status != statusDone || !strings.Contains(out.String(), "the ledgers agree up to index") {
+		t.Errorf("one directory alone: status %d, %s", status, out)
+	}
 }
 
 // A snapshot stands for the entries that the log has no more, and is held against those that it still has.

@@ -48,6 +48,9 @@ func openReplay(path string) (_ *replay, err error) {
 
 func (r *replay) close() error { return errors.Join(r.raft.Close(), r.dir.Close()) }
 
+// errNotThatFar says that a state cannot be made of what the node has.
+var errNotThatFar = errors.New("the log does not go back to the first entry")
+
 // run gives every step of the entries up to an index to each. Where the log goes back to its first entry, all of it is applied,
 // and a snapshot in between must be what came out; else the snapshot comes first, and entries before its end are
 // given without results.
@@ -84,8 +87,7 @@ func (r *replay) run(upTo uint64, each func(*logged) error) error {
 		}
 	}
 	if !whole && upTo < r.raft.SnapshotIndex {
-		return fmt.Errorf("the state at index %d is not known: the log does not go back to the first entry, and the "+
-			"snapshot is of index %d", upTo, r.raft.SnapshotIndex)
+		return fmt.Errorf("the state at index %d is not known: %w, and the snapshot is of index %d", upTo, errNotThatFar, r.raft.SnapshotIndex)
 	}
 	return nil
 }
