@@ -136,11 +136,7 @@ func (n *node) membership() rpc.Membership {
 	configured := make(map[string]raftnode.Server)
 	leader := ""
 	if n.raft != nil {
-		leader, _ = n.raft.Leader()
-		out.Term = n.raft.Term()
-		if again, _ := n.raft.Leader(); again != leader {
-			leader = "" // it changed meanwhile: a leader is not shown with a term of another one
-		}
+		out.Term, leader = n.raft.Standing()
 		for _, s := range n.raft.Configuration() {
 			configured[s.ID] = s
 		}

@@ -300,6 +300,29 @@ func (n *Node) Leader() (leader, addr string) {
 	return string(i), string(a)
 }
 
+// Standing gives raft's current term and the raft id of the leader of that very term, "" if none is known. It may be stale.
+//
+// Leader may name one of an older term: while raft stores a new term, as a voter or a candidate, a heartbeat of the leader
+// of the old one is handled beside it, and raft names that leader until it hears of another.
+func (n *Node) Standing() (term uint64, leader string) {
+	for {
+		term = n.Term()
+		_, id := n.raft.LeaderWithID()
+		knows := id != "" && n.transport.leads(id, term)
+		if string(id) == n.config.ID {
+			knows = n.IsLeader(term)
+		}
+		switch {
+		case n.Term() != term:
+			// It changed meanwhile.
+		case knows:
+			return term, string(id)
+		default:
+			return term, ""
+		}
+	}
+}
+
 func (n *Node) notLeader() error {
 	leader, addr := n.Leader()
 	if leader == n.config.ID {

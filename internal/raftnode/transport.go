@@ -48,6 +48,7 @@ type transport struct {
 	heard    time.Time // a leader's last word on what is committed
 	back     time.Time // the first one after a silence
 	missed   uint64    // see Node.Missed
+	leader   authority // the newest that was heard of
 }
 
 // progress is what a follower acknowledged last.
@@ -113,6 +114,7 @@ func (t *transport) note(command any) {
 	defer t.mu.Unlock()
 	switch q := command.(type) {
 	case *raft.AppendEntriesRequest:
+		t.leader.hear(q.Term, q.ID)
 		now := time.Now()
 		if now.Sub(t.heard) > recent {
 			t.back = now
@@ -121,8 +123,29 @@ func (t *transport) note(command any) {
 			t.missed = max(t.missed, q.LeaderCommitIndex)
 		}
 	case *raft.InstallSnapshotRequest:
+		t.leader.hear(q.Term, q.ID)
 		t.missed = max(t.missed, q.LastLogIndex)
 	}
+}
+
+// authority is a leader and its term.
+type authority struct {
+	term uint64
+	id   raft.ServerID
+}
+
+// hear takes what leads in a newer term.
+func (a *authority) hear(term uint64, id []byte) {
+	if term > a.term {
+		*a = authority{term, raft.ServerID(id)}
+	}
+}
+
+// leads reports whether the newest leader that was heard of is this one, in this term.
+func (t *transport) leads(id raft.ServerID, term uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.leader == authority{term, id}
 }
 
 // again repeats an idempotent request while connections turn out to be stale.
