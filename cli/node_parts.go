@@ -151,6 +151,7 @@ func (n *node) openRaft() (err error) {
 	n.raft, err = raftnode.Open(raftnode.Config{
 		Dir: n.dir.Raft(), ID: n.dir.Node(), Name: n.cfg.name, Addr: n.rpcAddr(), Expect: n.cfg.expect, Cluster: n.dir.Cluster(),
 		Stream: n.port.Raft(), HasState: n.dir.HasRaft(), StampState: n.dir.StampRaft,
+		SnapshotThreshold: n.cfg.snapshotEntries, TrailingLogs: n.cfg.trailingEntries, SnapshotInterval: n.cfg.snapshotInterval,
 		HeartbeatTimeout: n.cfg.heartbeat, ElectionTimeout: n.cfg.election, LeaseTimeout: n.cfg.lease,
 		Candidates: n.candidates, CandidatesChanged: n.membersChanged,
 		Free:         func() (uint64, error) { return vfs.OS{}.Free(n.dir.Raft()) },

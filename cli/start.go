@@ -26,6 +26,9 @@ type nodeConfig struct {
 	blockMemory, diskReserve        int64 // MiB
 	persistMemory, persistDisk      int64 // MiB
 	raftReserve                     int64 // MiB
+	snapshotEntries                 uint64
+	trailingEntries                 uint64
+	snapshotInterval                time.Duration
 	heartbeat, election, lease      time.Duration
 	electionWatch                   bool
 	backpressure                    bool
@@ -69,6 +72,9 @@ func (e *env) startCommand() *cobra.Command {
 	flags.Int64Var(&c.persistDisk, "persist-disk", 1024, "MiB of partitions of persisted streams kept on disk where their level says so")
 	flags.Int64Var(&c.diskReserve, "disk-reserve", 256, "MiB of disk that blocks leave free")
 	flags.Int64Var(&c.raftReserve, "raft-disk-reserve", 64, "MiB of disk below which a driver proposes nothing; less than --disk-reserve, so that sources wait first")
+	flags.Uint64Var(&c.snapshotEntries, "raft-snapshot-entries", 8192, "entries after which a driver writes a snapshot of the ledger")
+	flags.Uint64Var(&c.trailingEntries, "raft-trailing-entries", 10240, "entries that a driver keeps behind its snapshot, for others that were away: who needs older ones gets the snapshot")
+	flags.DurationVar(&c.snapshotInterval, "raft-snapshot-interval", time.Minute, "how often a driver looks whether a snapshot is due, half as often again at most")
 	flags.DurationVar(&c.heartbeat, "raft-heartbeat-timeout", 500*time.Millisecond, "silence of the leader after which a driver stands for election")
 	flags.DurationVar(&c.election, "raft-election-timeout", 500*time.Millisecond, "time for one election")
 	flags.DurationVar(&c.lease, "raft-lease-timeout", 500*time.Millisecond, "time without a majority after which the leader steps down")
@@ -159,6 +165,10 @@ func (c *nodeConfig) checkWork() error {
 	}
 	if c.persistMemory < 1 || c.persistDisk < 1 {
 		return usagef("flags --persist-memory and --persist-disk: %d and %d, expected at least 1", c.persistMemory, c.persistDisk)
+	}
+	if c.snapshotEntries < 1 || c.trailingEntries < 1 || c.snapshotInterval < 5*time.Millisecond {
+		return usagef("flags --raft-snapshot-entries, --raft-trailing-entries and --raft-snapshot-interval: %d, %d and %v, expected at least 1, 1 and 5ms",
+			c.snapshotEntries, c.trailingEntries, c.snapshotInterval)
 	}
 	if c.expect < 0 || c.expect > maxExpect || c.expect > 0 && !c.has(roleDriver) {
 		return usagef("flag --bootstrap-expect: %d, expected 0 to %d, and 0 for a node that is no driver", c.expect, maxExpect)
