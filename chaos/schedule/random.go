@@ -31,7 +31,7 @@ var recipes = map[Kind][]string{
 	CPU:         {"cpu any percent=5..20 for 3s..8s", "cpu leader percent=5..20 for 3s..8s"},
 	Cut:         {"partition one plane=%s for 1s..8s", "partition leader plane=%s for 1s..8s", "partition minority plane=%s for 1s..8s", "partition majorities-ring plane=%s for 1s..8s", "cut leader to followers plane=%s for 1s..6s", "cut any to leader plane=%s for 1s..6s"},
 	Delay:       {"delay any delay=20ms..300ms jitter=0ms..150ms plane=%s for 2s..8s", "delay leader delay=20ms..300ms jitter=0ms..150ms both plane=%s for 2s..8s"},
-	Loss:        {"loss any percent=5..40 both plane=%s for 2s..8s"},
+	Loss:        {"loss any percent=20..40 both plane=%s for 3s..8s"},
 	Duplicate:   {"duplicate any percent=10..50 both for 2s..8s"},
 	Reorder:     {"reorder any percent=10..50 delay=5ms..50ms both for 2s..8s"},
 	Rate:        {"rate any bytes=20000..500000 both for 2s..6s"},
