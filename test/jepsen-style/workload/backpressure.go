@@ -24,7 +24,7 @@ type backpressure struct {
 
 const (
 	burstProducers = 3
-	burstRecords   = 30_000 // of each producer
+	burstRecords   = 12_000 // of each producer: the backlog of all is gone within seconds after the last fault
 	burstRange     = 2_000  // of one operation
 	slowPerSecond  = 5_000  // of each task
 
