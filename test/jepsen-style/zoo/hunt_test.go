@@ -94,10 +94,20 @@ func (h *hunt) one(t *testing.T, b *Bug) {
 	h.caught[b.String()] = c
 }
 
-// tail is the end of an output, which is long.
+// said is a place in a test that says something, or why it ended.
+var said = regexp.MustCompile(`_test\.go:\d+: |^panic: `)
+
+// tail is what an output says first, and its end: it is long.
 func tail(s string) string {
 	lines := strings.Split(s, "\n")
-	return strings.Join(lines[max(0, len(lines)-60):], "\n")
+	first := slices.Collect(func(yield func(string) bool) {
+		for _, l := range lines {
+			if said.MatchString(l) && !yield(l) {
+				return
+			}
+		}
+	})
+	return strings.Join(slices.Concat(first[:min(20, len(first))], lines[max(0, len(lines)-20):]), "\n")
 }
 
 func (h *hunt) table() string {

@@ -73,7 +73,7 @@ func (t Test) String() string {
 // Bugs are all that are planted. One that must be caught at two layers is there twice.
 func Bugs() []Bug {
 	low := slices.Concat(ledgerBugs, diskBugs, leaderBugs, executorBugs)
-	return slices.Concat(low, seen(Simulation, simulated, inSimulation, low))
+	return slices.Concat(low, seen(Simulation, simulated, inSimulation, low), machineBugs)
 }
 
 // String gives the bug's name and the layer at which it is to be caught.

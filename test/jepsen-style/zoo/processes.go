@@ -1,0 +1,18 @@
+package zoo
+
+// powered is a run of real processes whose power is cut, judged by the suite: see the schedules in verdict_test.go.
+var powered = Test{Package: "test/jepsen-style/zoo", Run: "^TestRunIsGreen$", Args: "-schedule powercut-all"}
+
+// machineBugs are those that nothing but real disks shows.
+var machineBugs = []Bug{
+	{
+		Name:   "raft-log-is-not-synced",
+		Does:   "Raft's log is written and not synced: what a majority acknowledged is gone when the power is",
+		Origin: "NATS JetStream 2.12.1; raft-boltdb's option NoSync",
+		File:   "internal/raftnode/disk.go",
+		Old:    "\t\t\tPath: path,\n",
+		New:    "\t\t\tPath: path, NoSync: true,\n",
+		Layer:  Machines,
+		Catch:  powered, Expect: "exactly-once is invalid",
+	},
+}
