@@ -121,6 +121,7 @@ var Externals = []External{
 	{"github.com/hashicorp/raft", []string{"internal/raftnode"}, "raftnode alone knows which raft it is"},
 	{"github.com/hashicorp/raft-boltdb", []string{"internal/raftnode"}, "raftnode alone knows its stores"},
 	{"github.com/hashicorp/go-hclog", []string{"internal/raftnode"}, "log/slog is our logger"},
+	{"github.com/hashicorp/go-msgpack", []string{"internal/raftnode"}, "raftnode alone encodes raft's entries"},
 	{"go.etcd.io/bbolt", []string{"internal/raftnode"}, "raftnode alone knows its stores"},
 	{"github.com/hashicorp/memberlist", []string{"internal/gossip"}, "gossip alone knows memberlist"},
 	{"google.golang.org/grpc", []string{"api/...", "internal/rpc/...", "client"}, "gRPC stays at the border"},

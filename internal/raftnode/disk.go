@@ -6,10 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // lockWait is how long raft.db may be locked by another process before that is an error.
@@ -23,23 +19,9 @@ func openBolt(path string) (disk, error) {
 	if err := checkBolt(path); err != nil {
 		return nil, err
 	}
-	var store *raftboltdb.BoltStore
-	err := protect(func() (err error) {
-		store, err = raftboltdb.New(raftboltdb.Options{
-			Path: path,
-			BoltOptions: &bbolt.Options{
-				Timeout:        lockWait,
-				NoFreelistSync: true,
-				FreelistType:   bbolt.FreelistMapType,
-			},
-		})
-		return err
-	})
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("open %s: another process uses it", path)
-	case err != nil:
-		return nil, fmt.Errorf("open %s: %w", path, err)
+	store, err := openStore(path, false)
+	if err != nil {
+		return nil, err
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return nil, errors.Join(err, store.Close())

@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// disk is the lowest layer: a log store and a stable store in one, as raft-boltdb is. Missing keys are errNotFound.
+// disk is the lowest layer: a log store and a stable store in one. Missing keys are errNotFound.
 type disk interface {
 	raft.LogStore
 	Set(key, value []byte) error

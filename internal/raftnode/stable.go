@@ -8,12 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
-
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 )
-
-// errNotFound is what raft expects of a stable store that does not have a key.
-var errNotFound = raftboltdb.ErrKeyNotFound
 
 // stableKey is the one key that is used on disk, stableMagic opens its value; the last byte is the version.
 const (

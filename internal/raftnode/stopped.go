@@ -17,9 +17,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // ErrNoState says that a directory holds no raft state: the node has never been a driver.
@@ -73,18 +70,9 @@ func OpenStopped(dir string) (*Stopped, error) {
 	if err := checkBolt(path); err != nil {
 		return nil, err
 	}
-	var store *raftboltdb.BoltStore
-	err = protect(func() (err error) {
-		store, err = raftboltdb.New(raftboltdb.Options{
-			Path: path, BoltOptions: &bbolt.Options{ReadOnly: true, Timeout: lockWait},
-		})
-		return err
-	})
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("open %s: another process uses it", path)
-	case err != nil:
-		return nil, fmt.Errorf("open %s: %w", path, err)
+	store, err := openStore(path, true)
+	if err != nil {
+		return nil, err
 	}
 	keep := func(err error) error { return err } // the caller decides
 	s := &Stopped{
