@@ -28,15 +28,20 @@ func (r *Runner) keep(ctx context.Context, app *job.App, d job.BlockData) ([]id.
 	return nil, r.bucket.Put(ctx, app.CheckpointURL, d)
 }
 
-// read gives the bytes of a piece, checked. One that cannot be had is missing, as a block without a holder is: who knows
-// whether the bucket is away or it is gone.
+// read gives the bytes of a piece, checked.
 func (r *Runner) read(ctx context.Context, app *job.App, b *job.Block) ([]byte, error) {
 	if app.CheckpointURL == "" {
 		return r.blocks.Read(ctx, b)
 	}
+	return ReadPiece(ctx, r.bucket, app.CheckpointURL, b)
+}
+
+// ReadPiece gives the bytes of a piece in a bucket, checked against the length and CRC32C that the ledger has. One that
+// cannot be had is missing, as a block without a holder is: who knows whether the bucket is away or it is gone.
+func ReadPiece(ctx context.Context, from Pieces, url string, b *job.Block) ([]byte, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, pieceRead, fmt.Errorf("no answer within %v", pieceRead))
 	defer cancel()
-	data, err := r.bucket.Get(limited, app.CheckpointURL, b)
+	data, err := from.Get(limited, url, b)
 	if err == nil {
 		err = verify(b, data)
 	}
