@@ -44,8 +44,10 @@ func transfer(ctx context.Context, q Quorum) (chaos.Fault, error) {
 		return nil, err
 	}
 	proof := chaos.Proof{What: "leaderships handed over"}
-	if _, after, err := q.Leader(ctx); err == nil && after > before {
-		proof.Bites = 1
+	for proof.Bites == 0 && wait(ctx, retryEvery) == nil { // nodes hear of the new leader one after the other
+		if _, after, err := q.Leader(ctx); err == nil && after > before {
+			proof.Bites = 1
+		}
 	}
 	return healing(func(context.Context) (chaos.Proof, error) { return proof, nil }), nil
 }
