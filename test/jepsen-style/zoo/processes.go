@@ -16,3 +16,6 @@ var machineBugs = []Bug{
 		Catch:  powered, Expect: "exactly-once is invalid",
 	},
 }
+
+// onMachines are bugs that a power cut shows too.
+var onMachines = map[string]string{"acknowledged-before-the-sync": "exactly-once is invalid"}

@@ -73,7 +73,8 @@ func (t Test) String() string {
 // Bugs are all that are planted. One that must be caught at two layers is there twice.
 func Bugs() []Bug {
 	low := slices.Concat(ledgerBugs, diskBugs, leaderBugs, executorBugs)
-	return slices.Concat(low, seen(Simulation, simulated, inSimulation, low), machineBugs)
+	return slices.Concat(low, seen(Simulation, simulated, inSimulation, low), machineBugs,
+		seen(Machines, powered, onMachines, low))
 }
 
 // String gives the bug's name and the layer at which it is to be caught.
