@@ -297,9 +297,6 @@ func (n *Node) leading() (uint64, bool) {
 // Leader gives the leader's raft id and rpc address, both empty if none is known. It may be stale.
 func (n *Node) Leader() (leader, addr string) {
 	a, i := n.raft.LeaderWithID()
-	if n.raft.State() == raft.Candidate {
-		return "", "" // it may name the leader of the term before: one that hands over is heard of until the vote begins
-	}
 	return string(i), string(a)
 }
 

@@ -2303,7 +2303,7 @@ type IngestReply struct {
 	Opened *IngestOpened `protobuf:"bytes,1,opt,name=opened,proto3" json:"opened,omitempty"`
 	// Every record of the producer up to this sequence number is replicated and committed.
 	Acked uint64 `protobuf:"varint,2,opt,name=acked,proto3" json:"acked,omitempty"`
-	// Raft index of that commit.
+	// A Raft index at which they were: that of the commit, or a later one where it was reported again.
 	RaftIndex     uint64 `protobuf:"varint,3,opt,name=raft_index,json=raftIndex,proto3" json:"raft_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
