@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -256,12 +257,15 @@ func (m *memorySnapshot) ID() string { return m.meta.ID }
 // Cancel forgets the snapshot.
 func (m *memorySnapshot) Cancel() error { return nil }
 
-// Close makes the snapshot the newest.
+// Close makes the snapshot one of those retained.
 func (m *memorySnapshot) Close() error {
 	m.in.mu.Lock()
 	defer m.in.mu.Unlock()
 	m.meta.Size = int64(m.Len())
 	m.in.kept = append([]*memorySnapshot{m}, m.in.kept...)
+	slices.SortStableFunc(m.in.kept, func(a, b *memorySnapshot) int { // as raft's file store does
+		return cmp.Or(cmp.Compare(b.meta.Term, a.meta.Term), cmp.Compare(b.meta.Index, a.meta.Index))
+	})
 	m.in.kept = m.in.kept[:min(len(m.in.kept), retain)]
 	return nil
 }

@@ -123,6 +123,7 @@ func (n *Node) start() (err error) {
 	n.ledger = newLedger(n.fatal)
 	n.ledger.witness = n.config.Applied
 	n.transport = newTransport(&n.config, n.voteAsked)
+	n.snapshots.late = n.late
 	undo = append(undo, n.transport.Close)
 	return n.startRaft(newCache(log, cacheBytes, cacheEntries))
 }
@@ -228,6 +229,19 @@ func (n *Node) startRaft(log raft.LogStore) error {
 		n.succession.led(leader) // known before anybody observed
 	}
 	return nil
+}
+
+// errLate says that a snapshot is older than what was applied.
+var errLate = errors.New("it is older than what is applied here: the request was late")
+
+// late reports whether a snapshot that is about to be created is one of a leader's that ends before what is applied
+// here. A request that waited in a connection, as behind a partition, comes when the leader has long given it up. Raft
+// would go back to it, and fail on entries after it that it has compacted.
+func (n *Node) late(index uint64) bool {
+	n.transport.mu.Lock()
+	offered := n.transport.offered
+	n.transport.mu.Unlock()
+	return index == offered && n.running.Load() && index < n.raft.AppliedIndex()
 }
 
 // fatal ends the process by way of Config.Fatal. While the node opens, the error is returned by Open instead.

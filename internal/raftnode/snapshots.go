@@ -33,6 +33,7 @@ type snapshots struct {
 	store raft.SnapshotStore
 	dir   string
 	fatal func(error) error
+	late  func(index uint64) bool // Node.late; nil: nothing is
 }
 
 // openSnapshots opens the file store below dir, removes what a crash left half-written, and checks that every
@@ -113,6 +114,9 @@ func outward(m *raft.SnapshotMeta) *raft.SnapshotMeta {
 func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
 	configurationIndex uint64, t raft.Transport,
 ) (raft.SnapshotSink, error) {
+	if s.late != nil && s.late(index) {
+		return nil, fmt.Errorf("install snapshot %d: %w", index, errLate)
+	}
 	sink, err := s.store.Create(version, index, term, configuration, configurationIndex, t)
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot %d: %w", index, err)

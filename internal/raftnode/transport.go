@@ -49,6 +49,7 @@ type transport struct {
 	back     time.Time // the first one after a silence
 	missed   uint64    // see Node.Missed
 	leader   authority // the newest that was heard of
+	offered  uint64    // last index of the snapshot that raft was asked last to install
 }
 
 // progress is what a follower acknowledged last.
@@ -125,6 +126,7 @@ func (t *transport) note(command any) {
 	case *raft.InstallSnapshotRequest:
 		t.leader.hear(q.Term, q.ID)
 		t.missed = max(t.missed, q.LastLogIndex)
+		t.offered = q.LastLogIndex
 	}
 }
 

@@ -116,7 +116,6 @@ type process struct {
 	evidence *evidence
 
 	once     sync.Once          // closes dead
-	shut     sync.Once          // closes closing
 	dead     chan struct{}      // closed when nothing of it is heard any more
 	leave    context.CancelFunc // of the driver and what is beside it
 	leaveNow context.CancelFunc // of the executor
