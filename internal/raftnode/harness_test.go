@@ -212,3 +212,6 @@ func bubble(t *testing.T, f func(t *testing.T, c *cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(t, newCluster(t)) })
 }
+
+// rest lets time pass in the bubble.
+func rest(d time.Duration) { time.Sleep(d) }

@@ -23,7 +23,7 @@ func TestSnapshotThatComesLateIsNotInstalled(t *testing.T) {
 				n++
 				c.must(leader, term, session(n))
 			}
-			time.Sleep(5 * time.Second)
+			rest(5 * time.Second)
 		}
 		grow()
 		metas, err := leader.snapshots.List()
@@ -61,5 +61,39 @@ func TestSnapshotThatComesLateIsNotInstalled(t *testing.T) {
 		}
 		grow()
 		c.agree()
+	})
+}
+
+// Heartbeats have a way of their own into raft, beside its main loop. One that is older than a vote request that is
+// being stored does not bring the older term back, in which the node could vote again.
+func TestHeartbeatDoesNotLowerTheTerm(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		leader, term := c.three().lead()
+		var follower *member
+		for _, m := range c.nodes {
+			if m != leader {
+				follower = m
+			}
+		}
+		follower.disk.Slow(func() time.Duration { return 100 * time.Millisecond })
+		header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader.config.ID), Addr: []byte(leader.config.Addr)}
+		id, addr := raft.ServerID(follower.config.ID), raft.ServerAddress(follower.config.Addr)
+		asked := make(chan error, 2)
+		go func() {
+			q := &raft.RequestVoteRequest{RPCHeader: header, Term: term + 5, LastLogIndex: 1000, LastLogTerm: term, LeadershipTransfer: true}
+			asked <- leader.transport.RequestVote(id, addr, q, &raft.RequestVoteResponse{})
+		}()
+		rest(10 * time.Millisecond)
+		go func() {
+			q := &raft.AppendEntriesRequest{RPCHeader: header, Term: term + 4, Leader: []byte(leader.config.Addr)}
+			asked <- leader.transport.AppendEntries(id, addr, q, &raft.AppendEntriesResponse{})
+		}()
+		rest(490 * time.Millisecond)
+		if now := follower.Term(); now < term+5 {
+			t.Errorf("the term is %d after a vote was asked for in term %d", now, term+5)
+		}
+		follower.disk.Slow(nil)
+		<-asked
+		<-asked
 	})
 }

@@ -122,7 +122,7 @@ func (n *Node) start() (err error) {
 	}
 	n.ledger = newLedger(n.fatal)
 	n.ledger.witness = n.config.Applied
-	n.transport = newTransport(&n.config, n.voteAsked)
+	n.transport = newTransport(&n.config, n.voteAsked, n.follows)
 	n.snapshots.late = n.late
 	undo = append(undo, n.transport.Close)
 	return n.startRaft(newCache(log, cacheBytes, cacheEntries))
@@ -231,17 +231,27 @@ func (n *Node) startRaft(log raft.LogStore) error {
 	return nil
 }
 
+// follows reports whether this node follows a leader of the term.
+func (n *Node) follows(term uint64) bool {
+	return n.running.Load() && n.raft.State() == raft.Follower && n.raft.CurrentTerm() == term
+}
+
 // errLate says that a snapshot is older than what was applied.
 var errLate = errors.New("it is older than what is applied here: the request was late")
 
 // late reports whether a snapshot that is about to be created is one of a leader's that ends before what is applied
 // here. A request that waited in a connection, as behind a partition, comes when the leader has long given it up. Raft
-// would go back to it, and fail on entries after it that it has compacted.
+// would go back to it, and fail on entries after it that it has compacted. A leader that means it sends it again, and is
+// then let have its way.
 func (n *Node) late(index uint64) bool {
-	n.transport.mu.Lock()
-	offered := n.transport.offered
-	n.transport.mu.Unlock()
-	return index == offered && n.running.Load() && index < n.raft.AppliedIndex()
+	t := n.transport
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if index != t.offered.index || t.offered == t.refused || !n.running.Load() || index >= n.raft.AppliedIndex() {
+		return false
+	}
+	t.refused = t.offered
+	return true
 }
 
 // fatal ends the process by way of Config.Fatal. While the node opens, the error is returned by Open instead.

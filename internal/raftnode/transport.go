@@ -24,17 +24,19 @@ const (
 	voteAgain = 5 * time.Millisecond
 )
 
-// transport is raft's network transport with six differences. A connection names the server that it is for, and another
+// transport is raft's network transport with seven differences. A connection names the server that it is for, and another
 // one that listens at the same address refuses it: raft's messages name only their sender, so that a node that was wiped
 // would vote and acknowledge entries in the name of the voter that it was (rule 2). A peer is called where gossip sees it now, else where
 // raft's configuration has it: raft's own way to ask for addresses warns at every call to a peer that is away. A vote request that meets a pooled connection to a
 // peer restarted since is repeated at once: it would otherwise cost an election timeout. Entries are never pipelined,
 // which avoids a known wedge of the library and costs nothing measurable. What followers acknowledge is
 // remembered, so that the membership loop knows who has caught up. And what others ask of raft passes through a hand of
-// ours, so that the succession sees vote requests and can put in a word of its own.
+// ours, so that the succession sees vote requests and can put in a word of its own; only heartbeats that change nothing
+// pass beside it.
 type transport struct {
 	*raft.NetworkTransport
-	config *Config
+	config  *Config
+	follows func(term uint64) bool // whether this server follows a leader of the term
 
 	handed  chan raft.RPC // to raft's main loop; nobody closes it
 	stop    chan struct{} // closed by Close
@@ -49,8 +51,12 @@ type transport struct {
 	back     time.Time // the first one after a silence
 	missed   uint64    // see Node.Missed
 	leader   authority // the newest that was heard of
-	offered  uint64    // last index of the snapshot that raft was asked last to install
+	offered  offer     // the snapshot that raft was asked last to install
+	refused  offer     // the last one that came late
 }
+
+// offer is a snapshot that a leader sends.
+type offer struct{ term, index uint64 }
 
 // progress is what a follower acknowledged last.
 type progress struct {
@@ -64,8 +70,9 @@ type answer struct {
 	round uint64 // in which it was asked for
 }
 
-// newTransport makes a transport; voteAsked is told of every request for a vote, after raft got it.
-func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest)) *transport {
+// newTransport makes a transport; voteAsked is told of every request for a vote, after raft got it. For follows see the
+// transport.
+func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest), follows func(uint64) bool) *transport {
 	layer := &streamLayer{stream: c.Stream, self: c.ID, addr: address(c.Addr), conns: map[net.Conn]bool{}}
 	t := &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
@@ -76,6 +83,7 @@ func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest)) *transpor
 			Timeout:         transportTimeout,
 		}),
 		config:   c,
+		follows:  follows,
 		handed:   make(chan raft.RPC),
 		stop:     make(chan struct{}),
 		progress: map[raft.ServerID]progress{},
@@ -85,7 +93,25 @@ func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest)) *transpor
 	return t
 }
 
-// Consumer gives what others ask of raft. Heartbeats are handled beside it, as ever.
+// SetHeartbeatHandler takes raft's handler of heartbeats, which runs beside raft's main loop. It is for those of the
+// leader that this node follows already, which change nothing. Others store a term, which main may be doing too: the
+// older of the two could be the last one, and the node would vote a second time in the newer. They go the way of
+// everything else. What is left is a heartbeat that meets the very moment in which this node stands for election: then
+// the term that comes back is the one before its own, in which it has voted for nobody else.
+func (t *transport) SetHeartbeatHandler(fast func(raft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(func(rpc raft.RPC) {
+		if q, ok := rpc.Command.(*raft.AppendEntriesRequest); ok && t.follows(q.Term) {
+			fast(rpc)
+			return
+		}
+		select {
+		case t.handed <- rpc:
+		case <-t.stop:
+		}
+	})
+}
+
+// Consumer gives what others ask of raft, but for heartbeats.
 func (t *transport) Consumer() <-chan raft.RPC { return t.handed }
 
 // forward hands on what others ask, in order, until Close.
@@ -126,7 +152,7 @@ func (t *transport) note(command any) {
 	case *raft.InstallSnapshotRequest:
 		t.leader.hear(q.Term, q.ID)
 		t.missed = max(t.missed, q.LastLogIndex)
-		t.offered = q.LastLogIndex
+		t.offered = offer{q.Term, q.LastLogIndex}
 	}
 }
 
