@@ -206,8 +206,11 @@ func (c *Cluster) Safe(ctx context.Context) error {
 	return nil
 }
 
-// pendingMost is how many batches an application that keeps up may have pending: the one that runs, and the next.
-const pendingMost = 2
+// An application that keeps up may have two batches pending, the one that runs and the next, or those of so much time.
+const (
+	pendingMost = 2
+	pendingMS   = 2000
+)
 
 // Converged says why the cluster is not yet as if nothing had happened: some data has too few copies, or some application has
 // not caught up.
@@ -222,25 +225,30 @@ func (c *Cluster) Converged(ctx context.Context) error {
 		return err
 	}
 	for _, a := range apps.GetApps() {
-		if a.GetState() != raftstreamv1.AppState_APP_STATE_STOPPED && a.GetPendingBatches() > pendingMost {
+		most := max(pendingMost, pendingMS/max(a.GetBatchMs(), 1))
+		if a.GetState() != raftstreamv1.AppState_APP_STATE_STOPPED && a.GetPendingBatches() > most {
 			return fmt.Errorf("application %s has %d batches pending", a.GetName(), a.GetPendingBatches())
 		}
 	}
 	return nil
 }
 
-// Await waits until ask gives no error; what it gave last says why it did not end.
+// Await waits until ask gives no error; what it gave last, while there was time, says why it did not end.
 func Await(ctx context.Context, what string, ask func(context.Context) error) error {
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
+	var last error
 	for {
 		err := ask(ctx)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("still not %s: %w", what, err)
+			return fmt.Errorf("still not %s: %w", what, last)
 		case <-tick.C:
 		}
 	}
