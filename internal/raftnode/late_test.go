@@ -85,7 +85,7 @@ func TestHeartbeatDoesNotLowerTheTerm(t *testing.T) {
 		}()
 		rest(10 * time.Millisecond)
 		go func() {
-			q := &raft.AppendEntriesRequest{RPCHeader: header, Term: term + 4, Leader: []byte(leader.config.Addr)}
+			q := &raft.AppendEntriesRequest{RPCHeader: header, Term: term + 4}
 			asked <- leader.transport.AppendEntries(id, addr, q, &raft.AppendEntriesResponse{})
 		}()
 		rest(490 * time.Millisecond)

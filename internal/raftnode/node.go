@@ -236,22 +236,28 @@ func (n *Node) follows(term uint64) bool {
 	return n.running.Load() && n.raft.State() == raft.Follower && n.raft.CurrentTerm() == term
 }
 
+// maxLate is how often a snapshot is refused because it comes late. More copies of one are hardly on their way at a time.
+const maxLate = 5
+
 // errLate says that a snapshot is older than what was applied.
 var errLate = errors.New("it is older than what is applied here: the request was late")
 
 // late reports whether a snapshot that is about to be created is one of a leader's that ends before what is applied
 // here. A request that waited in a connection, as behind a partition, comes when the leader has long given it up. Raft
-// would go back to it, and fail on entries after it that it has compacted. A leader that means it sends it again, and is
-// then let have its way.
+// would go back to it, and fail on entries after it that it has compacted. A leader that means it sends it again and
+// again, and is then let have its way.
 func (n *Node) late(index uint64) bool {
 	t := n.transport
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if index != t.offered.index || t.offered == t.refused || !n.running.Load() || index >= n.raft.AppliedIndex() {
+	if index != t.offered.index || !n.running.Load() || index >= n.raft.AppliedIndex() {
 		return false
 	}
-	t.refused = t.offered
-	return true
+	if t.offered != t.refused {
+		t.refused, t.times = t.offered, 0
+	}
+	t.times++
+	return t.times <= maxLate
 }
 
 // fatal ends the process by way of Config.Fatal. While the node opens, the error is returned by Open instead.

@@ -53,6 +53,7 @@ type transport struct {
 	leader   authority // the newest that was heard of
 	offered  offer     // the snapshot that raft was asked last to install
 	refused  offer     // the last one that came late
+	times    int       // that it was refused
 }
 
 // offer is a snapshot that a leader sends.

@@ -28,8 +28,8 @@ func (s *sim) judge(p *program, ends map[int]int, total int64) {
 		next = a.Interval(b.Time, 1)
 		batches++
 		sum += b.Records
-		if f := s.ledger.fact(a.ID, b.Time); f != nil && (f.index != b.Index || f.records != b.Records || f.attempt != 0 && f.attempt != b.Attempt) {
-			s.Errorf("%s: batch %d is %+v, it was %+v", p.name, b.Time, *b, *f)
+		if f, ok := s.ledger.fact(a.ID, b.Time); ok && (f.index != b.Index || f.records != b.Records || f.attempt != 0 && f.attempt != b.Attempt) {
+			s.Errorf("%s: batch %d is %+v, it was %+v", p.name, b.Time, *b, f)
 		}
 		if p.words {
 			s.judgeWords(p, b, sum)

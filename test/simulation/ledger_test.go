@@ -161,9 +161,13 @@ func (w *ledgerWatch) batch(a *fsm.App, b *fsm.Batch) {
 	f.attempt = b.Attempt
 }
 
-// fact gives what is known of a batch, nil for nothing.
-func (w *ledgerWatch) fact(app id.App, at id.Time) *batchFact {
+// fact gives what is known of a batch; false for nothing.
+func (w *ledgerWatch) fact(app id.App, at id.Time) (batchFact, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.batches[batchOf{app, at}]
+	f, ok := w.batches[batchOf{app, at}]
+	if !ok {
+		return batchFact{}, false
+	}
+	return *f, true
 }
