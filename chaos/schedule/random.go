@@ -27,7 +27,7 @@ var recipes = map[Kind][]string{
 	Pause:       {"pause leader for 500ms..6s", "pause any for 500ms..6s", "pause coordinator for 500ms..5s", "pause minority for 500ms..5s"},
 	Terminate:   {"terminate leader for 0s..2s", "terminate any for 0s..2s"},
 	Exit:        {"exit leader point=%s hit=1..5 for 500ms..2s", "exit any point=%s hit=1..5 for 500ms..2s"},
-	Memory:      {"memory any bytes=20000000..32000000 for 3s..8s"},
+	Memory:      {"memory any bytes=3000000..10000000 for 3s..8s"},
 	CPU:         {"cpu any percent=5..20 for 3s..8s", "cpu leader percent=5..20 for 3s..8s"},
 	Cut:         {"partition one plane=%s for 1s..8s", "partition leader plane=%s for 1s..8s", "partition minority plane=%s for 1s..8s", "partition majorities-ring plane=%s for 1s..8s", "cut leader to followers plane=%s for 1s..6s", "cut any to leader plane=%s for 1s..6s"},
 	Delay:       {"delay any delay=20ms..300ms jitter=0ms..150ms plane=%s for 2s..8s", "delay leader delay=20ms..300ms jitter=0ms..150ms both plane=%s for 2s..8s"},
