@@ -38,7 +38,7 @@ soak: ## SOAK clusters under random faults, one after the other, about 35 s each
 	@mkdir -p tmp/soak
 	$(GO) test ./test/cluster -run TestRunningTotalsAreExactWhateverNodeFails -count $(SOAK) -timeout 0 -keep $(CURDIR)/tmp/soak
 
-# What breaks clusters, and what must hold of them: docs/testing.md. Runs that are not green stay in tmp/store.
+# What breaks clusters, and what must hold of them: docs/proof.md. Runs that are not green stay in tmp/store.
 SEEDFLAG = $(if $(SEED),--seed $(SEED))
 
 chaos: build ## two minutes: seeds in virtual time, clusters of real processes under faults, bugs planted that must be caught
