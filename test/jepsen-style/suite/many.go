@@ -51,13 +51,15 @@ type Summary struct {
 
 	Faults  map[schedule.Kind]Count  `json:"faults"`
 	LeftOut map[schedule.Kind]string `json:"left_out,omitempty"`
-	// Gaps are of faults that nothing else accompanied, AllGaps of all that hit a leader.
-	Gaps    Spread `json:"gaps"`
-	AllGaps Spread `json:"all_gaps"`
+	// AllGaps are of all faults that hit a leader. Gaps are of those that nothing else accompanied, in clusters whose others are a
+	// majority without it, and GapsOf are these by the kind of the fault.
+	AllGaps Spread                   `json:"all_gaps"`
+	Gaps    Spread                   `json:"gaps"`
+	GapsOf  map[schedule.Kind]Spread `json:"gaps_of"`
 	// Bad are the runs that are not green, with the folders that show why.
 	Bad []Verdict `json:"bad,omitempty"`
 
-	gaps []Gap
+	all, gaps []Gap
 }
 
 // Many runs schedules of consecutive seeds for a while, and sums up. Runs that are not green leave their folders. The error
@@ -70,8 +72,7 @@ func Many(ctx context.Context, o ManyOptions) (Summary, error) {
 	}
 	lanes.Wait()
 	m.sum.TookMS = time.Since(m.began).Milliseconds()
-	m.sum.AllGaps = SpreadOf(m.sum.gaps)
-	m.sum.Gaps = SpreadOf(slices.DeleteFunc(slices.Clone(m.sum.gaps), func(g Gap) bool { return !g.Alone }))
+	m.sum.spread()
 	return m.sum, errors.Join(m.errs...)
 }
 
@@ -180,7 +181,23 @@ func (s *Summary) add(v Verdict) {
 		s.Faults[k] = Count{Planned: t.Planned + c.Planned, Injected: t.Injected + c.Injected, Bites: t.Bites + c.Bites, What: max(t.What, c.What)}
 	}
 	s.leftOut(v.LeftOut)
-	s.gaps = append(s.gaps, v.Gaps...)
+	s.all = append(s.all, v.Gaps...)
+	for _, g := range v.Gaps {
+		if g.Alone && v.Nodes >= 3 {
+			s.gaps = append(s.gaps, g)
+		}
+	}
+}
+
+// spread sums up the gaps.
+func (s *Summary) spread() {
+	s.AllGaps, s.Gaps, s.GapsOf = SpreadOf(s.all), SpreadOf(s.gaps), make(map[schedule.Kind]Spread)
+	for _, k := range deposing {
+		of := slices.DeleteFunc(slices.Clone(s.gaps), func(g Gap) bool { return g.Kind != k })
+		if len(of) > 0 {
+			s.GapsOf[k] = SpreadOf(of)
+		}
+	}
 }
 
 // leftOut keeps what was left out of every run.
@@ -203,7 +220,12 @@ func (s *Summary) Text() string {
 		}
 	}
 	if s.AllGaps.Count > 0 {
-		fmt.Fprintf(&b, "leader hit until the next batch allocated: %s; with nothing else wrong: %s\n", s.AllGaps, s.Gaps)
+		fmt.Fprintf(&b, "leader hit until the next batch allocated: %s; of three nodes or more, with nothing else wrong: %s\n", s.AllGaps, s.Gaps)
+	}
+	for _, k := range deposing {
+		if of, ok := s.GapsOf[k]; ok {
+			fmt.Fprintf(&b, "  %-12s %s\n", k, of)
+		}
 	}
 	return b.String() + LeftOutText(s.LeftOut)
 }
