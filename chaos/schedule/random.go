@@ -31,7 +31,7 @@ var recipes = map[Kind][]string{
 	CPU:         {"cpu any percent=5..20 for 3s..8s", "cpu leader percent=5..20 for 3s..8s"},
 	Cut:         {"partition one plane=%s for 1s..8s", "partition leader plane=%s for 1s..8s", "partition minority plane=%s for 1s..8s", "partition majorities-ring plane=%s for 1s..8s", "cut leader to followers plane=%s for 1s..6s", "cut any to leader plane=%s for 1s..6s"},
 	Delay:       {"delay any delay=20ms..300ms jitter=0ms..150ms plane=%s for 2s..8s", "delay leader delay=20ms..300ms jitter=0ms..150ms both plane=%s for 2s..8s"},
-	Loss:        {"loss any percent=20..40 both plane=%s for 3s..8s"},
+	Loss:        {"loss any percent=30..60 both plane=%s for 4s..8s"},
 	Duplicate:   {"duplicate any percent=10..50 both for 2s..8s"},
 	Reorder:     {"reorder any percent=10..50 delay=5ms..50ms both for 2s..8s"},
 	Rate:        {"rate any bytes=20000..500000 both for 2s..6s"},
@@ -41,8 +41,8 @@ var recipes = map[Kind][]string{
 	Full:        {"full any for 2s..8s", "full leader for 2s..8s"},
 	TornWrite:   {"torn-write any for 1s..3s"},
 	SlowSync:    {"slow-sync any delay=20ms..400ms for 2s..8s", "slow-sync leader delay=20ms..400ms for 2s..8s"},
-	BitFlip:     {"bit-flip any file=raft count=1..8 for 1s..2s", "bit-flip any file=wal count=1..8 for 1s..2s", "bit-flip any file=snapshots count=1..8 for 1s..2s"},
-	Truncate:    {"truncate any file=raft bytes=1..8192 for 1s..2s", "truncate any file=wal bytes=1..8192 for 1s..2s"},
+	BitFlip:     {"bit-flip any file=%s count=1..8 for 1s..2s"},
+	Truncate:    {"truncate any file=%s bytes=1..8192 for 1s..2s"},
 	Wipe:        {"wipe any for 1s..2s"},
 	ClockJump:   {"clock-jump any offset=-90s..90s for 2s..8s", "clock-jump leader offset=-90s..90s for 2s..8s", "clock-jump all offset=-3600s..3600s for 2s..8s"},
 	ClockDrift:  {"clock-drift any offset=-5s..5s for 3s..8s"},
@@ -63,6 +63,8 @@ type Options struct {
 	Kinds []Kind
 	// Points are the failpoints that the nodes have; without them nothing exits at one.
 	Points []string
+	// Files are the parts of a data directory that may be damaged: raft, wal, snapshots. None: raft and wal.
+	Files []string
 }
 
 // Random draws a schedule. Each seed takes some of the kinds only, so that rare combinations come up at all: a swarm. Half of
@@ -95,7 +97,7 @@ func Random(seed uint64, o Options) (Schedule, error) {
 			destroyed = true
 		}
 		if strings.Contains(recipe, "%s") {
-			word, ok := fill(r, kind, o.Points)
+			word, ok := o.fill(r, kind)
 			if !ok {
 				continue
 			}
@@ -113,19 +115,27 @@ func Random(seed uint64, o Options) (Schedule, error) {
 }
 
 // fill draws the word that a recipe leaves open.
-func fill(r *rand.Rand, kind Kind, points []string) (string, bool) {
-	if kind == Exit {
-		if len(points) == 0 {
+func (o *Options) fill(r *rand.Rand, kind Kind) (string, bool) {
+	switch kind {
+	case Exit:
+		if len(o.Points) == 0 {
 			return "", false
 		}
-		return points[r.IntN(len(points))], true
+		return o.Points[r.IntN(len(o.Points))], true
+	case BitFlip, Truncate:
+		files := o.Files
+		if len(files) == 0 {
+			files = []string{"raft", "wal"}
+		}
+		return files[r.IntN(len(files))], true
 	}
 	if r.IntN(2) == 0 {
 		return string(AllPlanes), true
 	}
 	plane := planes[r.IntN(len(planes))]
-	if plane == Watch && kind != Reset {
-		plane = AllPlanes // its connections are silent: only a reset takes effect on them
+	if plane == Watch && kind != Reset || plane == Gossip && kind == Reset {
+		// Connections of the watch are silent: only a reset takes effect on them. Gossip has connections now and then only.
+		plane = AllPlanes
 	}
 	return string(plane), true
 }

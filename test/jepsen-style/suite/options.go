@@ -120,7 +120,15 @@ func (o *Options) schedule(available []schedule.Kind, points []string) (schedule
 	if o.Kinds != nil {
 		available = slices.DeleteFunc(slices.Clone(available), func(k schedule.Kind) bool { return !slices.Contains(o.Kinds, k) })
 	}
+	files := []string{"raft", "wal"}
+	if o.snapshots() {
+		files = append(files, "snapshots")
+	}
 	return schedule.Random(o.Seed, schedule.Options{
+		Files: files,
 		Nodes: o.Nodes, Workloads: names(o.Workloads), Rate: o.Rate, Time: o.Time, Every: o.Every, Kinds: available, Points: points,
 	})
 }
+
+// snapshots reports whether drivers write snapshots of the ledger all the time. Disks go by odd and even seeds already.
+func (o *Options) snapshots() bool { return o.Seed/2%2 == 1 }

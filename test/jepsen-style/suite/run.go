@@ -25,7 +25,7 @@ const (
 	warmUp       = 3 * time.Second  // without faults: clients must get somewhere before anything is broken
 	convergeTime = 30 * time.Second // after the last fault: beyond it is a violation
 	finishTime   = 90 * time.Second // for all workloads to drain and stop
-	patience     = 15 * time.Second // of an event whose nodes are taken by others
+	patience     = 25 * time.Second // of an event whose nodes are taken by others
 )
 
 // run is one run: what its steps share.
