@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/raftstream/raftstream/chaos/schedule"
@@ -132,3 +133,23 @@ func (o *Options) schedule(available []schedule.Kind, points []string) (schedule
 
 // snapshots reports whether drivers write snapshots of the ledger all the time. Disks go by odd and even seeds already.
 func (o *Options) snapshots() bool { return o.Seed/2%2 == 1 }
+
+// reached leaves out failpoints that nodes of this run do not come to, or only by chance.
+func (o *Options) reached(points []string) []string {
+	keyed := slices.ContainsFunc(names(o.Workloads), func(w string) bool {
+		return slices.Contains([]string{"counter", "map-counter", "window", "windows"}, w)
+	})
+	return slices.DeleteFunc(slices.Clone(points), func(p string) bool {
+		switch what, _, _ := strings.Cut(p, "."); {
+		case p == "snapshot.restore" || p == "ledger.opened" || p == "wal.segment":
+			return true
+		case what == "snapshot":
+			return !o.snapshots()
+		case what == "checkpoint" || what == "piece":
+			return !keyed
+		case p == "block.copied":
+			return o.Nodes == 1
+		}
+		return false
+	})
+}
