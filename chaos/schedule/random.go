@@ -44,7 +44,7 @@ var recipes = map[Kind][]string{
 	BitFlip:     {"bit-flip any file=%s count=1..8 for 1s..2s"},
 	Truncate:    {"truncate any file=%s bytes=1..8192 for 1s..2s"},
 	Wipe:        {"wipe any for 1s..2s"},
-	ClockJump:   {"clock-jump any offset=-90s..90s for 2s..8s", "clock-jump leader offset=-90s..90s for 2s..8s", "clock-jump all offset=-3600s..3600s for 2s..8s"},
+	ClockJump:   {"clock-jump any offset=-90s..90s for 2s..8s", "clock-jump leader offset=-90s..90s for 2s..8s", "clock-jump all offset=-60s..60s for 2s..8s"},
 	ClockDrift:  {"clock-drift any offset=-5s..5s for 3s..8s"},
 	ClockStrobe: {"clock-strobe any offset=50ms..500ms for 2s..6s"},
 	Transfer:    {"transfer leader"},

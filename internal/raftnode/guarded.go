@@ -72,30 +72,40 @@ func protect(f func() error) (err error) {
 	return f()
 }
 
+// patience is how many pieces the limit of a write is waited in. The limit is about the disk, so the time in which this
+// process was stopped must not count: a pause, however long, is within one piece.
+const patience = 50
+
 // write runs f on the writer and waits for it, at most for the limit.
 func (g *guarded) write(operation string, f func() error) error {
 	if err := g.failed.Load(); err != nil {
 		return *err
 	}
 	w := write{do: f, done: make(chan error, 1)}
-	timer := time.NewTimer(g.limit)
+	work, stop, done := g.work, g.stop, (chan error)(nil) // until the writer has it
+	piece := max(g.limit/patience, 1)
+	timer := time.NewTimer(piece)
 	defer timer.Stop()
-	select {
-	case g.work <- w:
-	case <-g.stop:
-		return ErrClosed
-	case <-timer.C:
+	for left := patience; left > 0; {
+		select {
+		case work <- w:
+			work, stop, done = nil, nil, w.done
+		case <-stop:
+			return ErrClosed
+		case err := <-done:
+			if err != nil {
+				return g.fail(fmt.Errorf("%s to %s: %w", operation, g.file, err))
+			}
+			return nil
+		case <-timer.C:
+			left--
+			timer.Reset(piece)
+		}
+	}
+	if done == nil {
 		return g.fail(fmt.Errorf("%s to %s: waited %v for the write before", operation, g.file, g.limit))
 	}
-	select {
-	case err := <-w.done:
-		if err != nil {
-			return g.fail(fmt.Errorf("%s to %s: %w", operation, g.file, err))
-		}
-		return nil
-	case <-timer.C:
-		return g.fail(fmt.Errorf("%s to %s: did not return within %v, the disk hangs", operation, g.file, g.limit))
-	}
+	return g.fail(fmt.Errorf("%s to %s: did not return within %v, the disk hangs", operation, g.file, g.limit))
 }
 
 func (g *guarded) fail(err error) error {
