@@ -61,7 +61,7 @@ func TestOutputsGivesTheRecordsOfEveryBatch(t *testing.T) {
 	save(t, filepath.Join(dir, "outer-1.txt"), 9, 1, "x\n")
 	s, r := Outputs("w", prefix, "txt")
 	if r.Verdict != Valid || len(s.Batches) != 2 || r.Counts["records"] != 5 {
-		t.Fatalf("%+v, %+v", r, s)
+		t.Fatalf("%d batches, expected 2 of 5 records: %+v, %+v", len(s.Batches), r, s)
 	}
 	var got []string
 	for _, b := range s.Batches {

@@ -27,4 +27,5 @@ var inSimulation = map[string]string{
 	"missing-block-is-skipped":            "lines were allocated up to it; expected",
 	"next-batch-goes-on-from-any-attempt": "lines were allocated up to it; expected",
 	"orphans-are-deleted-too-early":       "lines: not within",
+	"ledger-follows-the-order-of-a-map":   "has another state than another node",
 }

@@ -72,7 +72,7 @@ func (t Test) String() string {
 
 // Bugs are all that are planted. One that must be caught at two layers is there twice.
 func Bugs() []Bug {
-	low := slices.Concat(ledgerBugs, diskBugs, leaderBugs, executorBugs)
+	low := slices.Concat(ledgerBugs, diskBugs, leaderBugs, executorBugs, checkerBugs)
 	return slices.Concat(low, seen(Simulation, simulated, inSimulation, low), machineBugs,
 		seen(Machines, powered, onMachines, low))
 }
