@@ -127,7 +127,7 @@ func (o *Options) schedule(available []schedule.Kind, points []string) (schedule
 	}
 	return schedule.Random(o.Seed, schedule.Options{
 		Files: files,
-		Nodes: o.Nodes, Workloads: names(o.Workloads), Rate: o.Rate, Time: o.Time, Every: o.Every, Kinds: available, Points: points,
+		Nodes: o.Nodes, Workloads: names(o.Workloads), Rate: o.Rate, Time: o.Time, Every: o.Every, Kinds: available, Points: o.reached(points),
 	})
 }
 
