@@ -1,7 +1,9 @@
 package datadir_test
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -135,6 +137,38 @@ func TestDamagedIdentityIsRefusedAndKept(t *testing.T) {
 	}
 	check("longer", append(good[:len(good):len(good)], 0))
 	check("huge", make([]byte, 5000))
+}
+
+// A directory of version 1 is taken, and is of version 2 from then on; one of a newer program is refused with both numbers.
+func TestVersionOfTheIdentityOnlyRises(t *testing.T) {
+	f := vfs.NewMem()
+	d := open(t, f, "/n")
+	node := d.Node()
+	if err := errors.Join(d.StampCluster("c"), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	of := func(version uint32) {
+		f.Corrupt("/n/identity", func(b []byte) []byte {
+			body := b[:len(b)-4]
+			binary.LittleEndian.PutUint32(body[8:], version)
+			return binary.LittleEndian.AppendUint32(body, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+		})
+	}
+	of(1)
+	d = open(t, f, "/n")
+	if d.Node() != node || d.Cluster() != "c" {
+		t.Errorf("node %s of cluster %s, expected %s of c", d.Node(), d.Cluster(), node)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := vfs.ReadFile(f, "/n/identity", 4096); err != nil || binary.LittleEndian.Uint32(b[8:]) != 2 {
+		t.Errorf("after it was opened the identity is %q, %v; expected version 2", b, err)
+	}
+	of(3)
+	if _, err := datadir.Open(f, "/n"); err == nil || !strings.Contains(err.Error(), "version is 3, this program reads versions 1 to 2") {
+		t.Errorf("error is %v, expected one that names the versions", err)
+	}
 }
 
 func TestMissingIdentityBesideDataIsRefused(t *testing.T) {

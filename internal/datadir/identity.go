@@ -10,7 +10,8 @@ import (
 // The identity file is described byte by byte in docs/formats/datadir.md.
 const (
 	identityMagic   = "RSNODE\r\n"
-	identityVersion = 1
+	identityVersion = 2 // differs from 1 in what package raftnode writes into raft.db, which programs of version 1 would undo
+	oldestVersion   = 1
 	identityFixed   = 8 + 4 + 8 + 16 + 2 + 2 + 1 // magic, version, generation, node id, lengths of cluster id and name, marks
 	nodeIDBytes     = 16
 	clusterMaxBytes = 64
@@ -56,8 +57,8 @@ func decode(b []byte) (identity, error) {
 	if !bytes.HasPrefix(b, []byte(identityMagic)) {
 		return identity{}, fmt.Errorf("it starts with %q, expected %q", b[:len(identityMagic)], identityMagic)
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != identityVersion {
-		return identity{}, fmt.Errorf("its format version is %d, this program reads version %d", v, identityVersion)
+	if v := binary.LittleEndian.Uint32(b[8:]); v < oldestVersion || v > identityVersion {
+		return identity{}, fmt.Errorf("its format version is %d, this program reads versions %d to %d", v, oldestVersion, identityVersion)
 	}
 	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
 	if got := crc32.Checksum(body, castagnoli); got != sum {

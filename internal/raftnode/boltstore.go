@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/raft"
@@ -54,10 +53,8 @@ func openStore(path string, readOnly bool) (_ *boltStore, err error) {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("open %s: another process uses it", path)
-	case errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("open %s: %w", path, err)
 	case err != nil && s.db != nil:
-		return nil, errors.Join(err, protect(s.db.Close))
+		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, protect(s.db.Close)))
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -109,7 +106,8 @@ func (s *boltStore) bound(tx *bbolt.Tx, logs, conf *bbolt.Bucket) error {
 	case logs.Sequence() == 0:
 		return nil
 	case logs.Sequence() != id:
-		return damaged(s.db.Path(), "its root page is of transaction %d, expected %d: a write was lost", logs.Sequence(), id)
+		return damaged(s.db.Path(), "its root page is of transaction %d, expected %d: a write was lost, or an older program wrote",
+			logs.Sequence(), id)
 	}
 	last, value := logs.Cursor().Last()
 	if m := markOf(last, value); m != conf.Sequence() && (m != 0 || last == nil) {
@@ -126,6 +124,15 @@ func markOf(key, value []byte) uint64 {
 		return 0
 	}
 	return mark(&l)
+}
+
+// lastMark marks the log's last entry before a transaction: it is known, but in a file that was written before there were
+// marks, and an entry of a megabyte is not decoded for it.
+func lastMark(logs, conf *bbolt.Bucket) uint64 {
+	if logs.Sequence() != 0 {
+		return conf.Sequence()
+	}
+	return markOf(logs.Cursor().Last())
 }
 
 func mark(l *raft.Log) uint64 { return l.Term<<32 | l.Index&0xffffffff }
@@ -147,12 +154,15 @@ func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, i
 
 // StoreLogs appends entries in one transaction; synced when it returns.
 func (s *boltStore) StoreLogs(entries []*raft.Log) error {
-	return s.update(func(logs, _ *bbolt.Bucket) (uint64, error) {
-		k, v := logs.Cursor().Last()
-		last, named := bytes.Clone(k), markOf(k, v)
+	return s.update(func(logs, conf *bbolt.Bucket) (uint64, error) {
+		k, _ := logs.Cursor().Last()
+		last, named := bytes.Clone(k), lastMark(logs, conf)
+		encoder := codec.NewEncoder(nil, msgpackOut)
 		for _, e := range entries {
 			var value bytes.Buffer
-			if err := codec.NewEncoder(&value, msgpackOut).Encode(e); err != nil {
+			value.Grow(len(e.Data) + len(e.Extensions) + entryHead)
+			encoder.Reset(&value)
+			if err := encoder.Encode(e); err != nil {
 				return 0, fmt.Errorf("encode entry %d: %w", e.Index, err)
 			}
 			key := indexKey(e.Index)
@@ -170,9 +180,12 @@ func (s *boltStore) StoreLogs(entries []*raft.Log) error {
 // StoreLog appends one entry.
 func (s *boltStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
+// entryHead is more than what the encoding of an entry adds to its data and extensions.
+const entryHead = 128
+
 // DeleteRange deletes entries from low to high in one transaction.
 func (s *boltStore) DeleteRange(low, high uint64) error {
-	return s.update(func(logs, _ *bbolt.Bucket) (named uint64, err error) {
+	return s.update(func(logs, conf *bbolt.Bucket) (named uint64, err error) {
 		var dead [][]byte
 		c := logs.Cursor()
 		k, _ := c.Seek(indexKey(low))
@@ -181,7 +194,7 @@ func (s *boltStore) DeleteRange(low, high uint64) error {
 		}
 		switch {
 		case k != nil || len(dead) == 0:
-			named = markOf(logs.Cursor().Last())
+			named = lastMark(logs, conf)
 		default: // the end of the log goes
 			c := logs.Cursor()
 			c.Seek(dead[0])
@@ -231,7 +244,7 @@ func (s *boltStore) edge(of func(*bbolt.Cursor) (key, value []byte)) (index uint
 // Set stores a value; synced when it returns.
 func (s *boltStore) Set(key, value []byte) error {
 	return s.update(func(logs, conf *bbolt.Bucket) (uint64, error) {
-		return markOf(logs.Cursor().Last()), conf.Put(key, value)
+		return lastMark(logs, conf), conf.Put(key, value)
 	})
 }
 

@@ -260,10 +260,10 @@ func command(ctx context.Context, stdin []byte, args ...string) result {
 	return r
 }
 
-// must runs a command that has to succeed.
+// must runs a command that has to succeed. Its limit is above every --timeout that is given to one.
 func (c *cluster) must(args ...string) string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	r := c.command(ctx, nil, args...)
 	if r.status != 0 {
