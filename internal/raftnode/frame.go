@@ -24,6 +24,8 @@ type checked struct {
 	disk  disk
 	file  string
 	fatal func(error) error // ends the process; returns the error where it does not
+
+	snapshots *snapshots // may be nil
 }
 
 func checksum(l *raft.Log, extensions []byte) uint32 {
@@ -104,7 +106,15 @@ const deleteChunk = 1024
 
 // DeleteRange deletes entries from low to high. A crash half-way leaves no gap: a range at the log's end is deleted
 // from its end, any other from its beginning.
+//
+// Entries behind a snapshot stay: after it has installed one, raft deletes the whole log, but remembers where that ended,
+// and would look there for entries. The leader's entries replace them, like any others that conflict.
 func (c *checked) DeleteRange(low, high uint64) error {
+	if c.snapshots != nil {
+		if last := c.snapshots.newest().index; low <= last {
+			high = min(high, last)
+		}
+	}
 	first, err := c.disk.FirstIndex()
 	if err != nil {
 		return fmt.Errorf("delete entries %d to %d: %w", low, high, err)
@@ -128,6 +138,6 @@ func (c *checked) DeleteRange(low, high uint64) error {
 	return nil
 }
 
-// IsMonotonic says that the log has no gaps: a snapshot from the leader replaces all older entries, so that a gap is
+// IsMonotonic says that the log has no gaps: a snapshot from the leader replaces all entries up to it, so that a gap is
 // damage and a conflicting entry at the snapshot's index cannot stay.
 func (c *checked) IsMonotonic() bool { return true }

@@ -9,59 +9,178 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A snapshot that a leader sent long ago comes out of a connection that was cut: nothing that was applied is undone.
-func TestSnapshotThatComesLateIsNotInstalled(t *testing.T) {
+// A snapshot that a leader sent long ago comes out of a connection that was cut, or the leader sends what it has again:
+// nothing that was applied is undone, and the leader learns that the follower has it.
+func TestSnapshotOfWhatIsAppliedIsNotInstalled(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
-		often := func(c *Config) { c.SnapshotThreshold, c.SnapshotInterval, c.TrailingLogs = 5, time.Second, 2 }
-		for _, name := range []string{"n1", "n2", "n3"} {
-			c.start(name, NewMemoryDisk(), often)
-		}
-		leader, term := c.lead()
-		n := 0
-		grow := func() {
-			for range 10 {
-				n++
-				c.must(leader, term, session(n))
-			}
-			rest(5 * time.Second)
-		}
-		grow()
-		metas, err := leader.snapshots.List()
-		if err != nil || len(metas) == 0 {
-			t.Fatalf("no snapshot: %v", err)
-		}
-		old, r, err := leader.snapshots.Open(metas[0].ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		grow()
-		var follower *member
-		for _, m := range c.nodes {
-			if m != leader {
-				follower = m
-			}
-		}
+		leader, term, grow := c.compacting(5, 2)
+		grow(10)
+		old, data := newestSnapshot(t, leader)
+		grow(10)
+		follower := c.follower(leader)
 		before := follower.View().Index()
 		q := &raft.InstallSnapshotRequest{
-			RPCHeader:       raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader.config.ID), Addr: []byte(leader.config.Addr)},
-			SnapshotVersion: old.Version, Term: term, LastLogIndex: old.Index, LastLogTerm: old.Term, Size: int64(len(data)),
-			Configuration: raft.EncodeConfiguration(old.Configuration), ConfigurationIndex: old.ConfigurationIndex,
+			RPCHeader: headerFrom(leader), SnapshotVersion: old.Version, Term: term, LastLogIndex: old.Index, LastLogTerm: old.Term,
+			Size: int64(len(data)), Configuration: raft.EncodeConfiguration(old.Configuration), ConfigurationIndex: old.ConfigurationIndex,
 		}
-		var answer raft.InstallSnapshotResponse
-		id, addr := raft.ServerID(follower.config.ID), raft.ServerAddress(follower.config.Addr)
-		if err := leader.transport.InstallSnapshot(id, addr, q, &answer, bytes.NewReader(data)); err == nil {
-			t.Errorf("a snapshot of index %d is installed at %d: %+v", old.Index, before, answer)
+		for range 10 {
+			var answer raft.InstallSnapshotResponse
+			id, addr := raft.ServerID(follower.config.ID), raft.ServerAddress(follower.config.Addr)
+			err := leader.transport.InstallSnapshot(id, addr, q, &answer, bytes.NewReader(data))
+			if err != nil || !answer.Success || answer.Term != term {
+				t.Errorf("a snapshot of index %d is answered %+v, %v at %d", old.Index, answer, err, before)
+			}
+			if now := follower.View().Index(); now < before {
+				t.Fatalf("the follower went back from index %d to %d", before, now)
+			}
 		}
-		if now := follower.View().Index(); now < before {
-			t.Errorf("the follower went back from index %d to %d", before, now)
-		}
-		grow()
+		grow(10)
 		c.agree()
 	})
+}
+
+// A request for entries is repeated because its answer was lost. What comes before them is in a snapshot of the follower's
+// meanwhile: it does not ask for the leader's again.
+func TestEntriesBehindASnapshotAreAcknowledgedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		leader, term, grow := c.compacting(5, 2)
+		grow(10)
+		follower := c.follower(leader)
+		id, addr := raft.ServerID(follower.config.ID), raft.ServerAddress(follower.config.Addr)
+		first, err := follower.disk.FirstIndex()
+		if err != nil || first < 4 {
+			t.Fatalf("the log begins at %d, %v", first, err)
+		}
+		last, snapshot := follower.raft.LastIndex(), follower.snapshots.newest().index
+		for prev := range snapshot {
+			q := &raft.AppendEntriesRequest{RPCHeader: headerFrom(leader), Term: term, PrevLogEntry: prev, PrevLogTerm: term}
+			for i := prev + 1; i <= last; i++ {
+				var e raft.Log
+				if leader.disk.GetLog(i, &e) != nil { // compacted: nobody looks at what is in it
+					e = raft.Log{Index: i, Term: term}
+				}
+				e.Extensions = nil
+				q.Entries = append(q.Entries, &e)
+			}
+			var answer raft.AppendEntriesResponse
+			if err := leader.transport.AppendEntries(id, addr, q, &answer); err != nil || !answer.Success {
+				t.Errorf("entries from %d on are answered %+v, %v by a follower whose log has %d to %d", prev+1, answer, err, first, last)
+			}
+		}
+		grow(10)
+		c.agree()
+	})
+}
+
+// A leader that was cut off has entries of its own, more than the others have in their newest snapshot when it is back.
+// They are replaced, though no entry comes that is beyond them.
+func TestSnapshotBelowEntriesOfAnOlderLeaderIsInstalled(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		old, oldTerm, grow := c.compacting(1, 1)
+		grow(10)
+		name := old.config.ID
+		c.net.Isolate(name + ":1")
+		var answers []<-chan error
+		for n := range InFlight { // each an entry of its own
+			answers = append(answers, propose(old, oldTerm, session(1000+n)))
+			rest(time.Millisecond)
+		}
+		for _, a := range answers {
+			<-a
+		}
+		end := old.raft.LastIndex()
+		next, term := c.lead(name)
+		rest(5 * time.Second)
+		first, err := next.disk.FirstIndex()
+		if last := next.raft.LastIndex(); err != nil || last >= end || first <= old.View().Index()+1 {
+			t.Fatalf("the new leader has entries %d to %d (%v), the old one applied %d of %d", first, last, err, old.View().Index(), end)
+		}
+		c.net.Join(name + ":1")
+		c.agree()
+		c.must(next, term, session(3000))
+		c.agree()
+		if last := old.raft.LastIndex(); last != next.raft.LastIndex() {
+			t.Errorf("the old leader's log ends at %d, expected %d", last, next.raft.LastIndex())
+		}
+	})
+}
+
+// What is committed is known up to the entries of a request. What comes after them in the log may be of an older leader.
+func TestNothingIsCommittedBeyondTheEntriesOfARequest(t *testing.T) {
+	k := &known{snapshots: &snapshots{}}
+	q := &raft.AppendEntriesRequest{PrevLogEntry: 7, Entries: []*raft.Log{{Index: 8}, {Index: 9}}, LeaderCommitIndex: 12}
+	if k.trim(q); q.LeaderCommitIndex != 9 || q.PrevLogEntry != 7 || len(q.Entries) != 2 {
+		t.Errorf("entries 8 and 9 become %+v", q)
+	}
+	k.snapshots.finished(entryName{8, 3})
+	if k.trim(q); q.LeaderCommitIndex != 9 || q.PrevLogEntry != 0 || len(q.Entries) != 1 || q.Entries[0].Index != 9 {
+		t.Errorf("entries 8 and 9 become %+v after a snapshot of 8", q)
+	}
+}
+
+// Behind a snapshot that was installed may be entries of an older term: nobody is elected who has more of them only.
+func TestNobodyIsElectedWhoHasLessThanASnapshot(t *testing.T) {
+	k := &known{snapshots: &snapshots{}}
+	k.snapshots.finished(entryName{8, 3})
+	for _, c := range []struct{ index, term, wantIndex, wantTerm uint64 }{
+		{100, 2, 0, 0}, {7, 3, 0, 0}, {8, 3, 8, 3}, {4, 4, 4, 4},
+	} {
+		if i, term := k.compare(c.index, c.term); i != c.wantIndex || term != c.wantTerm {
+			t.Errorf("a log that ends with %d of term %d is compared as %d, %d, expected %d, %d", c.index, c.term, i, term, c.wantIndex, c.wantTerm)
+		}
+	}
+}
+
+// compacting starts three nodes that keep few entries behind their snapshots. grow adds commands, and waits for snapshots.
+func (c *cluster) compacting(threshold, trailing uint64) (leader *member, term uint64, grow func(commands int)) {
+	often := func(c *Config) {
+		c.SnapshotThreshold, c.SnapshotInterval, c.TrailingLogs = threshold, time.Second, trailing
+	}
+	for _, name := range []string{"n1", "n2", "n3"} {
+		c.start(name, NewMemoryDisk(), often)
+	}
+	leader, term = c.lead()
+	n := 0
+	return leader, term, func(commands int) {
+		for range commands {
+			n++
+			c.must(leader, term, session(n))
+		}
+		rest(5 * time.Second)
+	}
+}
+
+// follower gives a node other than the one given.
+func (c *cluster) follower(leader *member) *member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.nodes {
+		if m != leader {
+			return m
+		}
+	}
+	return nil
+}
+
+func newestSnapshot(t *testing.T, m *member) (*raft.SnapshotMeta, []byte) {
+	t.Helper()
+	metas, err := m.snapshots.List()
+	if err != nil || len(metas) == 0 {
+		t.Fatalf("no snapshot: %v", err)
+	}
+	meta, r, err := m.snapshots.Open(metas[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return meta, data
+}
+
+func headerFrom(m *member) raft.RPCHeader {
+	return raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(m.config.ID), Addr: []byte(m.config.Addr)}
 }
 
 // Heartbeats have a way of their own into raft, beside its main loop. One that is older than a vote request that is

@@ -111,7 +111,7 @@ func (n *Node) start() (err error) {
 	if n.snapshots, err = n.openSnapshots(); err != nil {
 		return err
 	}
-	log := &checked{disk: n.disk, file: n.config.file(), fatal: n.fatal}
+	log := &checked{disk: n.disk, file: n.config.file(), fatal: n.fatal, snapshots: n.snapshots}
 	if n.stable, err = n.verifyDisk(log); err != nil {
 		return err
 	}
@@ -122,10 +122,12 @@ func (n *Node) start() (err error) {
 	}
 	n.ledger = newLedger(n.fatal)
 	n.ledger.witness = n.config.Applied
-	n.transport = newTransport(&n.config, n.voteAsked, n.follows)
+	entries := newCache(log, cacheBytes, cacheEntries)
+	n.transport = newTransport(&n.config, n.voteAsked, n.follows,
+		&known{applied: func() uint64 { return n.raft.AppliedIndex() }, log: entries, snapshots: n.snapshots})
 	n.snapshots.late = n.late
 	undo = append(undo, n.transport.Close)
-	return n.startRaft(newCache(log, cacheBytes, cacheEntries))
+	return n.startRaft(entries)
 }
 
 func (n *Node) openDisk() (disk, error) {
@@ -236,28 +238,16 @@ func (n *Node) follows(term uint64) bool {
 	return n.running.Load() && n.raft.State() == raft.Follower && n.raft.CurrentTerm() == term
 }
 
-// maxLate is how often a snapshot is refused because it comes late. More copies of one are hardly on their way at a time.
-const maxLate = 5
-
 // errLate says that a snapshot is older than what was applied.
-var errLate = errors.New("it is older than what is applied here: the request was late")
+var errLate = errors.New("it is older than what is applied here")
 
-// late reports whether a snapshot that is about to be created is one of a leader's that ends before what is applied
-// here. A request that waited in a connection, as behind a partition, comes when the leader has long given it up. Raft
-// would go back to it, and fail on entries after it that it has compacted. A leader that means it sends it again and
-// again, and is then let have its way.
+// late reports whether a snapshot that is about to be created is one of a leader's that ends before what is applied here.
+// The transport answers such ones: this is for what was applied since it looked, or of a leader that was not followed yet,
+// who sends it again.
 func (n *Node) late(index uint64) bool {
-	t := n.transport
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if index != t.offered.index || !n.running.Load() || index >= n.raft.AppliedIndex() {
-		return false
-	}
-	if t.offered != t.refused {
-		t.refused, t.times = t.offered, 0
-	}
-	t.times++
-	return t.times <= maxLate
+	n.transport.mu.Lock()
+	defer n.transport.mu.Unlock()
+	return index == n.transport.offered && n.running.Load() && index < n.raft.AppliedIndex()
 }
 
 // fatal ends the process by way of Config.Fatal. While the node opens, the error is returned by Open instead.

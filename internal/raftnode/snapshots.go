@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -34,6 +35,28 @@ type snapshots struct {
 	dir   string
 	fatal func(error) error
 	late  func(index uint64) bool // Node.late; nil: nothing is
+	last  atomic.Pointer[entryName]
+}
+
+// entryName names an entry of the log.
+type entryName struct{ index, term uint64 }
+
+// newest gives the last entry of the newest snapshot that was verified or finished, 0 for none.
+func (s *snapshots) newest() entryName {
+	if last := s.last.Load(); last != nil {
+		return *last
+	}
+	return entryName{}
+}
+
+// finished notes the last entry of a snapshot.
+func (s *snapshots) finished(e entryName) {
+	for {
+		last := s.last.Load()
+		if last != nil && last.index >= e.index || s.last.CompareAndSwap(last, &e) {
+			return
+		}
+	}
 }
 
 // openSnapshots opens the file store below dir, removes what a crash left half-written, and checks that every
@@ -125,7 +148,7 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, con
 		return nil, errors.Join(fmt.Errorf("create snapshot %d: %w", index, err), sink.Cancel())
 	}
 	failpoint.Hit(failpoint.SnapshotBegun)
-	return &snapshotSink{SnapshotSink: sink, fatal: s.fatal}, nil
+	return &snapshotSink{SnapshotSink: sink, of: s, last: entryName{index, term}}, nil
 }
 
 // List gives the retained snapshots, newest first.
@@ -168,13 +191,15 @@ func (s *snapshots) verify() (index uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	s.finished(entryName{metas[0].Index, metas[0].Term})
 	return metas[0].Index, r.Close()
 }
 
 // snapshotSink ends the process when a snapshot cannot be synced. A full disk is no reason: the log has everything.
 type snapshotSink struct {
 	raft.SnapshotSink
-	fatal func(error) error
+	of   *snapshots
+	last entryName
 }
 
 // Write writes a part of the snapshot.
@@ -187,14 +212,18 @@ func (s *snapshotSink) Write(b []byte) (int, error) {
 // Close syncs the snapshot and makes it the newest.
 func (s *snapshotSink) Close() error {
 	failpoint.Hit(failpoint.SnapshotWritten)
+	if newest := s.of.newest().index; s.last.index < newest { // raft would take this one for the newest
+		return errors.Join(fmt.Errorf("finish snapshot %s: one of index %d was installed meanwhile", s.ID(), newest), s.Cancel())
+	}
 	err := s.SnapshotSink.Close()
 	if err == nil {
 		failpoint.Hit(failpoint.SnapshotKept)
+		s.of.finished(s.last)
 		return nil
 	}
 	err = fmt.Errorf("finish snapshot %s: %w", s.ID(), err)
 	if errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
-	return s.fatal(err)
+	return s.of.fatal(err)
 }

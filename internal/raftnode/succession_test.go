@@ -273,8 +273,9 @@ func TestTransportHandsOnUntilItIsClosed(t *testing.T) {
 			return c
 		}
 		var asked []uint64
-		tr := newTransport(config("a"), func(q *raft.RequestVoteRequest) { asked = append(asked, q.Term) }, nil)
-		other := newTransport(config("b"), func(*raft.RequestVoteRequest) {}, nil)
+		nothing := &known{snapshots: &snapshots{}}
+		tr := newTransport(config("a"), func(q *raft.RequestVoteRequest) { asked = append(asked, q.Term) }, nil, nothing)
+		other := newTransport(config("b"), func(*raft.RequestVoteRequest) {}, nil, nothing)
 		done := make(chan error, 3)
 		go func() {
 			for term := range uint64(3) {

@@ -24,7 +24,7 @@ const (
 	voteAgain = 5 * time.Millisecond
 )
 
-// transport is raft's network transport with seven differences. A connection names the server that it is for, and another
+// transport is raft's network transport with eight differences. A connection names the server that it is for, and another
 // one that listens at the same address refuses it: raft's messages name only their sender, so that a node that was wiped
 // would vote and acknowledge entries in the name of the voter that it was (rule 2). A peer is called where gossip sees it now, else where
 // raft's configuration has it: raft's own way to ask for addresses warns at every call to a peer that is away. A vote request that meets a pooled connection to a
@@ -32,11 +32,12 @@ const (
 // which avoids a known wedge of the library and costs nothing measurable. What followers acknowledge is
 // remembered, so that the membership loop knows who has caught up. And what others ask of raft passes through a hand of
 // ours, so that the succession sees vote requests and can put in a word of its own; only heartbeats that change nothing
-// pass beside it.
+// pass beside it. That hand also answers or mends what raft would take amiss: see known.
 type transport struct {
 	*raft.NetworkTransport
 	config  *Config
 	follows func(term uint64) bool // whether this server follows a leader of the term
+	known   *known
 
 	handed  chan raft.RPC // to raft's main loop; nobody closes it
 	stop    chan struct{} // closed by Close
@@ -51,13 +52,8 @@ type transport struct {
 	back     time.Time // the first one after a silence
 	missed   uint64    // see Node.Missed
 	leader   authority // the newest that was heard of
-	offered  offer     // the snapshot that raft was asked last to install
-	refused  offer     // the last one that came late
-	times    int       // that it was refused
+	offered  uint64    // the index of the snapshot that was handed to raft last
 }
-
-// offer is a snapshot that a leader sends.
-type offer struct{ term, index uint64 }
 
 // progress is what a follower acknowledged last.
 type progress struct {
@@ -73,7 +69,7 @@ type answer struct {
 
 // newTransport makes a transport; voteAsked is told of every request for a vote, after raft got it. For follows see the
 // transport.
-func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest), follows func(uint64) bool) *transport {
+func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest), follows func(uint64) bool, k *known) *transport {
 	layer := &streamLayer{stream: c.Stream, self: c.ID, addr: address(c.Addr), conns: map[net.Conn]bool{}}
 	t := &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
@@ -85,6 +81,7 @@ func newTransport(c *Config, voteAsked func(*raft.RequestVoteRequest), follows f
 		}),
 		config:   c,
 		follows:  follows,
+		known:    k,
 		handed:   make(chan raft.RPC),
 		stop:     make(chan struct{}),
 		progress: map[raft.ServerID]progress{},
@@ -125,6 +122,9 @@ func (t *transport) forward(voteAsked func(*raft.RequestVoteRequest)) {
 			return
 		}
 		t.note(rpc.Command)
+		if t.settle(rpc) {
+			continue
+		}
 		select {
 		case t.handed <- rpc:
 		case <-t.stop:
@@ -134,6 +134,31 @@ func (t *transport) forward(voteAsked func(*raft.RequestVoteRequest)) {
 			voteAsked(q)
 		}
 	}
+}
+
+// settle answers what needs nothing of raft, and mends what raft would take amiss. It reports whether it answered.
+func (t *transport) settle(rpc raft.RPC) bool {
+	switch q := rpc.Command.(type) {
+	case *raft.AppendEntriesRequest:
+		t.known.trim(q)
+	case *raft.InstallSnapshotRequest:
+		if !t.follows(q.Term) || !t.known.has(q.LastLogIndex, q.LastLogTerm) {
+			t.mu.Lock()
+			t.offered = q.LastLogIndex
+			t.mu.Unlock()
+			return false
+		}
+		t.workers.Go(func() { // reading may take as long as the leader's connection lives, which Close ends
+			_, err := io.Copy(io.Discard, rpc.Reader)
+			rpc.Respond(&raft.InstallSnapshotResponse{Term: q.Term, Success: err == nil}, err)
+		})
+		return true
+	case *raft.RequestVoteRequest:
+		q.LastLogIndex, q.LastLogTerm = t.known.compare(q.LastLogIndex, q.LastLogTerm)
+	case *raft.RequestPreVoteRequest:
+		q.LastLogIndex, q.LastLogTerm = t.known.compare(q.LastLogIndex, q.LastLogTerm)
+	}
+	return false
 }
 
 // note sees what was committed while nobody told this node. Idle leaders tell it every CommitTimeout or so.
@@ -153,7 +178,6 @@ func (t *transport) note(command any) {
 	case *raft.InstallSnapshotRequest:
 		t.leader.hear(q.Term, q.ID)
 		t.missed = max(t.missed, q.LastLogIndex)
-		t.offered = offer{q.Term, q.LastLogIndex}
 	}
 }
 
