@@ -36,6 +36,7 @@ func copies(dumps []*dump, run *Run) Result {
 		j.see("nodes", 1)
 		all := entries(d.lines)
 		inOrder(j, d, all)
+		reaches(j, d, run.Events)
 		if i == 0 {
 			_, last = d.last()
 			if heard > last {
@@ -69,6 +70,28 @@ func copies(dumps []*dump, run *Run) Result {
 		}
 	}
 	return j.result()
+}
+
+// reaches checks that a node's ledger still has what the node has shown to be applied, and that its state is that of all of
+// it: what is applied is durable, and no later start of the node takes it back.
+func reaches(j *judge, d *dump, events []history.Event) {
+	var shown uint64
+	for i := range events {
+		if e := &events[i]; e.Type == history.OK && e.Process != history.Nemesis && e.Node == d.node {
+			shown = max(shown, e.RaftIndex)
+		}
+	}
+	if _, last := d.last(); max(last, d.applied) < shown {
+		j.bad("%s has shown its state at index %d, and its ledger ends at %d", d.node, shown, max(last, d.applied))
+	}
+	for _, l := range slices.Backward(d.lines) {
+		if l.N > 0 {
+			if d.applied < l.Index {
+				j.bad("the state of %s is that of index %d, its ledger has commands up to %d", d.node, d.applied, l.Index)
+			}
+			return
+		}
+	}
 }
 
 // voters counts the drivers in the last configuration of the most up-to-date log; otherwise where it has none.

@@ -21,6 +21,9 @@ type Record struct {
 func ExactlyOnce(workload string, acked, maybe *IDs, output iter.Seq[Record]) Result {
 	j := judging("exactly-once", workload)
 	j.see("acknowledged", acked.Len())
+	if acked.Len() == 0 {
+		j.doubt("nothing was acknowledged: nothing could be lost")
+	}
 	var found IDs
 	var records, recovered int64
 	for r := range output {

@@ -20,14 +20,17 @@ type Hash struct {
 	Hash  string `json:"hash"`
 }
 
-// Hashes waits until every driver that runs has applied the same entries, and gives the hashes of their states. The caller
+// Hashes waits until every driver runs and has applied the same entries, and gives the hashes of their states. The caller
 // compares them.
 func (c *Cluster) Hashes(ctx context.Context) (all []Hash, err error) {
 	err = Await(ctx, "at the same index on all nodes", func(ctx context.Context) error {
 		all = nil
 		for _, n := range c.nodes {
-			if !n.votes || !c.Up(n.name) {
+			if !n.votes {
 				continue
+			}
+			if !c.Up(n.name) {
+				return fmt.Errorf("%s is not up", n.name)
 			}
 			ask, cancel := context.WithTimeout(ctx, askTime)
 			r, err := c.each[n.name].GetLedger(ask)

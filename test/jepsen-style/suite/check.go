@@ -1,14 +1,17 @@
 package suite
 
 import (
+	"fmt"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/raftstream/raftstream/test/jepsen-style/checker"
 	"github.com/raftstream/raftstream/test/jepsen-style/history"
 	"github.com/raftstream/raftstream/test/jepsen-style/report"
+	"github.com/raftstream/raftstream/test/jepsen-style/workload"
 )
 
 // What must hold of every run.
@@ -31,17 +34,50 @@ func (r *run) verdict() (Verdict, error) {
 		return v, err
 	}
 	folder := &checker.Run{Dir: r.o.Dir, Events: events, Nodes: r.cluster.Names(), Logs: r.cluster.Logs(), Ledgers: r.ledgers}
-	for _, w := range r.o.Workloads {
-		v.Results = append(v.Results, w.Check(r.workloadDir(w), folder)...)
-	}
-	v.Results = append(v.Results, checker.Ledger(folder)...)
-	v.Results = append(v.Results, checker.LogScan(folder), checker.MinimumRate(folder, "", float64(r.o.Rate)*leastRate), checker.Unexplained(folder, grace, onPurpose))
-	v.Results = append(v.Results, r.results...)
+	v.Results = append(checks(folder, r.o.Workloads, r.o.Rate), r.results...)
 	v.judge(r.outcomes)
 	v.TookMS = time.Since(r.began).Milliseconds()
 	return v, report.Write(&report.Report{
 		Title: v.title(), Verdict: string(v.Outcome), Reasons: v.Reasons, Facts: v.facts(names(r.o.Workloads)), Results: v.Results, Run: folder,
 	})
+}
+
+// checks holds what a folder has against what must hold of every run, and of the workloads in it.
+func checks(run *checker.Run, workloads []workload.Workload, rate int) []checker.Result {
+	var all []checker.Result
+	for _, w := range workloads {
+		all = append(all, checked("workload", w.Name(), func() []checker.Result { return w.Check(workloadDir(run.Dir, w), run) })...)
+	}
+	for _, c := range []struct {
+		name  string
+		check func() []checker.Result
+	}{
+		{"ledger", func() []checker.Result { return checker.Ledger(run) }},
+		{"logs", func() []checker.Result { return []checker.Result{checker.LogScan(run)} }},
+		{"minimum-rate", func() []checker.Result {
+			return []checker.Result{checker.MinimumRate(run, "", float64(rate)*leastRate)}
+		}},
+		{"unexplained", func() []checker.Result { return []checker.Result{checker.Unexplained(run, grace, onPurpose)} }},
+	} {
+		all = append(all, checked(c.name, "", c.check)...)
+	}
+	return all
+}
+
+// checked gives what a check finds. One that panics or finds nothing has not checked: it comes to Unknown.
+func checked(name, workload string, check func() []checker.Result) (results []checker.Result) {
+	unknown := func(format string, args ...any) []checker.Result {
+		return []checker.Result{{Checker: name, Workload: workload, Verdict: checker.Unknown, Details: []string{fmt.Sprintf(format, args...)}}}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			results = unknown("it panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if results = check(); len(results) == 0 {
+		return unknown("nothing was checked")
+	}
+	return results
 }
 
 // failovers measures the gaps, by the ledger of the node that knows most.

@@ -182,12 +182,13 @@ func (r *run) startNodes(ctx context.Context) error {
 // env is what a workload of the run works with.
 func (r *run) env(w workload.Workload) *workload.Env {
 	return &workload.Env{
-		Dir: r.workloadDir(w), History: r.log, Client: r.cluster.Client, At: r.cluster.At, Nodes: r.cluster.Names(),
+		Dir: workloadDir(r.o.Dir, w), History: r.log, Client: r.cluster.Client, At: r.cluster.At, Nodes: r.cluster.Names(),
 		Seed: r.o.Seed, Rate: max(1, r.o.Rate/len(r.o.Workloads)),
 	}
 }
 
-func (r *run) workloadDir(w workload.Workload) string { return filepath.Join(r.o.Dir, "w", w.Name()) }
+// workloadDir is the folder of a workload in that of a run.
+func workloadDir(dir string, w workload.Workload) string { return filepath.Join(dir, "w", w.Name()) }
 
 // startWorkloads submits what workloads need and lets them work, without faults for a while.
 func (r *run) startWorkloads(ctx context.Context) error {
@@ -198,7 +199,7 @@ func (r *run) startWorkloads(ctx context.Context) error {
 		return err
 	}
 	for _, w := range r.o.Workloads {
-		if err := os.MkdirAll(r.workloadDir(w), 0o755); err != nil {
+		if err := os.MkdirAll(workloadDir(r.o.Dir, w), 0o755); err != nil {
 			return err
 		}
 		if err := w.Start(starting, r.env(w)); err != nil {
@@ -288,6 +289,10 @@ func (r *run) compareHashes(ctx context.Context) {
 		return
 	}
 	for _, h := range hashes {
+		e := history.Event{Process: r.log.Process(), Type: history.Invoke, F: "state-hash", Node: h.Node}
+		r.log.Append(e, nil)
+		e.Type, e.RaftIndex = history.OK, h.Index
+		r.log.Append(e, h.Hash) // its ledger must still have that much when it is dumped
 		if h.Hash != hashes[0].Hash || h.Hash == "" {
 			r.found("state-hashes", checker.Invalid, "at index %d the state of %s is %q, that of %s %q", h.Index, h.Node, h.Hash, hashes[0].Node, hashes[0].Hash)
 			return

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -87,6 +88,9 @@ func (v *Verdict) judge(outcomes []nemesis.Outcome) {
 		v.Duplicated += r.Duplicated
 		v.Phantom += r.Phantom
 		v.Unexplained += r.Unexplained
+		if n, counted := r.Counts[acknowledged]; counted && n == 0 {
+			v.less(Incomplete, "%s has nothing that was acknowledged", cmp.Or(r.Workload, r.Checker))
+		}
 		if r.Verdict == checker.Valid {
 			continue
 		}

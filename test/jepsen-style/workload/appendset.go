@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 
 	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
+	"github.com/raftstream/raftstream/test/jepsen-style/checker"
 )
 
 // newAppendSet sends records that are all different through the whole pipeline into text files: each that was
@@ -18,6 +19,6 @@ func newAppendSet() Workload {
 			}
 		},
 		text:  func(uint64) text { return identity },
-		check: (*evidence).once,
+		check: func(v *evidence) []checker.Result { return append(v.once(), v.contents()) },
 	}
 }

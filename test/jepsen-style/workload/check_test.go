@@ -25,7 +25,7 @@ var made = map[string]struct {
 }{
 	"append-set": {map[string]string{
 		"lost": "exactly-once", "doubled": "exactly-once", "phantom": "exactly-once",
-		"fell back": "positions", "torn": "outputs",
+		"fell back": "positions", "torn": "outputs", "in another batch": "batch contents", "batch gone": "batch contents",
 	}, makeAppendSet},
 	"counter": {map[string]string{
 		"counted twice": "totals", "went back": "monotone",
@@ -118,6 +118,7 @@ func makeAppendSet(f *folder, plant string) {
 	f.opened(0, 0, 0)
 	f.add(history.OK, 10, "p0", 1, 3)
 	f.add(history.Info, 0, "p0", 4, 6)
+	f.ledger(2, 2)
 	first := []string{"p0-1", "p0-2"}
 	switch plant {
 	case "lost":
@@ -129,8 +130,14 @@ func makeAppendSet(f *folder, plant string) {
 	case "fell back":
 		f.opened(3, 6, 2)
 	}
+	second := []string{"p0-3", "p0-4"}
+	if plant == "in another batch" {
+		first, second = first[:1], append(second, first[1])
+	}
 	f.saved(outputsPrefix, 1, first...)
-	f.saved(outputsPrefix, 2, "p0-3", "p0-4")
+	if plant != "batch gone" {
+		f.saved(outputsPrefix, 2, second...)
+	}
 	if plant == "torn" {
 		f.put(fmt.Sprintf("%s-%d/part-00000", outputsPrefix, madeZero+madeBatch), "p0-1\n")
 	}

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -24,6 +25,7 @@ func oracleOf(v *evidence, line text) (*oracle, error) {
 		return nil, err
 	}
 	o := &oracle{batches: batches}
+	all := int64(0)
 	for _, b := range batches {
 		words, records := map[string]int64{}, int64(0)
 		for _, r := range b.Ranges {
@@ -38,6 +40,10 @@ func oracleOf(v *evidence, line text) (*oracle, error) {
 			return nil, fmt.Errorf("batch %d has %d records, its ranges %d", b.Time, b.Records, records)
 		}
 		o.words = append(o.words, words)
+		all += records
+	}
+	if all == 0 {
+		return nil, errors.New("no batch was given any record: there is nothing to hold outputs against")
 	}
 	return o, nil
 }

@@ -1,0 +1,76 @@
+package workload
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+
+	"github.com/raftstream/raftstream/test/jepsen-style/checker"
+)
+
+// contents holds the records of every batch against those that the ledger gave it, where each input record is one line of
+// the output: every batch that is completed is there, and has its own records and no others.
+func (v *evidence) contents() checker.Result {
+	saved, _ := checker.Outputs(v.workload, filepath.Join(v.dir, outputsPrefix), "") // once tells what is wrong with the files
+	j := judging("batch contents", v.workload)
+	batches, err := checker.Allocated(v.run, v.app.ID)
+	if err != nil {
+		j.doubt("%v", err)
+		return j.result()
+	}
+	there := map[int64]*checker.SavedBatch{}
+	for i := range saved.Batches {
+		there[saved.Batches[i].Time] = &saved.Batches[i]
+	}
+	for i := range batches {
+		b := &batches[i]
+		dir := there[b.Time]
+		delete(there, b.Time)
+		switch {
+		case b.Dropped: // what runs when it is stopped at once may come to its end or not
+		case !b.Completed:
+			j.bad("batch %d was allocated and never completed", b.Time)
+		case dir == nil:
+			j.bad("batch %d is completed, and its directory is not there", b.Time)
+		default:
+			j.see("batches", 1)
+			j.sameRecords(b, dir)
+		}
+	}
+	for _, dir := range there {
+		j.bad("%s: the ledger knows no such batch", dir.Dir)
+	}
+	return j.result()
+}
+
+// sameRecords holds one batch against its directory.
+func (j *judge) sameRecords(b *checker.AllocatedBatch, dir *checker.SavedBatch) {
+	want, records := map[string]int{}, int64(0)
+	for _, r := range b.Ranges {
+		for n := r.First; n <= r.Last; n++ {
+			want[identity(r.Producer, n)]++
+			records++
+		}
+	}
+	if records != b.Records {
+		j.bad("batch %d was given blocks of %d records, with %d positions", b.Time, b.Records, records)
+	}
+	got := map[string]int{}
+	if err := dir.Lines(func(line []byte) error { got[string(line)]++; return nil }); err != nil {
+		j.doubt("%v", err)
+		return
+	}
+	j.r.Counts["records"] += records
+	if maps.Equal(want, got) {
+		return
+	}
+	var wrong []string
+	for _, m := range []map[string]int{want, got} {
+		for line := range m {
+			if want[line] != got[line] {
+				wrong = append(wrong, fmt.Sprintf("%q comes %d times, expected %d", line, got[line], want[line]))
+			}
+		}
+	}
+	j.bad("%s does not hold what the ledger gave its batch: %s", dir.Dir, wrong[0])
+}
