@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 	"pgregory.net/rapid"
 )
 
@@ -271,5 +273,47 @@ func TestFileOfTheStoreBeforeIsTakenAndBoundFromThenOn(t *testing.T) {
 	})
 	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Readers see whole entries beside a writer, and an error, never a fault, once the store is closed under them.
+func TestStoreIsReadWhileItIsWrittenAndClosed(t *testing.T) {
+	s := storeAt(t, filepath.Join(t.TempDir(), "raft.db"))
+	s.db.NoSync = true // no power is cut here
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				last, err := s.LastIndex()
+				var l raft.Log
+				if err == nil && last > 0 {
+					err = s.GetLog(last, &l)
+				}
+				switch {
+				case errors.Is(err, berrors.ErrDatabaseNotOpen):
+					return
+				case errors.Is(err, raft.ErrLogNotFound):
+					// It was deleted meanwhile.
+				case err != nil || last > 0 && !sameEntry(&l, entry(last, 1)):
+					t.Errorf("entry %d is %+v, %v", last, l, err)
+					return
+				}
+			}
+		})
+	}
+	for i := uint64(1); i <= 2000; i += 4 { // the file grows and is mapped anew
+		if err := s.StoreLogs([]*raft.Log{entry(i, 1), entry(i+1, 1), entry(i+2, 1), entry(i+3, 1), entry(i+4, 1)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.DeleteRange(i+4, i+4); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	readers.Wait()
+	if err := s.StoreLog(entry(1, 1)); !errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		t.Errorf("an append after Close ends with %v", err)
 	}
 }
