@@ -98,6 +98,10 @@ func TestSnapshotBelowEntriesOfAnOlderLeaderIsInstalled(t *testing.T) {
 		c.net.Join(name + ":1")
 		c.agree()
 		c.must(next, term, session(3000))
+		rest(200 * time.Millisecond) // before the next snapshot
+		if now, want := old.View().Index(), next.View().Index(); now != want {
+			t.Errorf("the old leader has applied %d, expected %d", now, want)
+		}
 		c.agree()
 		if last := old.raft.LastIndex(); last != next.raft.LastIndex() {
 			t.Errorf("the old leader's log ends at %d, expected %d", last, next.raft.LastIndex())
