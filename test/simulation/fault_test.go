@@ -180,11 +180,11 @@ func (s *sim) reset(n *node, peers []string, plane schedule.Plane) {
 	}
 }
 
-// failSync lets a sync fail, which ends the process.
+// failSync lets a sync fail, which ends the process. One that is being started is let start first: it would not.
 func (s *sim) failSync(n *node, file string, last time.Duration) {
-	s.mu.Lock()
-	s.broken[n]++
-	s.mu.Unlock()
+	for !s.breaks(n) {
+		sleep(10 * time.Millisecond)
+	}
 	fs, disk := n.disks()
 	if p := n.running(); file == "raft" && p != nil {
 		disk.BeforeAppend(func() { p.fatal(errDisk) })
@@ -203,6 +203,17 @@ func (s *sim) failSync(n *node, file string, last time.Duration) {
 	s.broken[n]--
 	s.mu.Unlock()
 	s.revive(n.name)
+}
+
+// breaks notes a fault of a node's disk, unless the node is being started.
+func (s *sim) breaks(n *node) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.starting[n] {
+		return false
+	}
+	s.broken[n]++
+	return true
 }
 
 func (s *sim) faulty(n *node) bool {
