@@ -44,7 +44,7 @@ SEEDFLAG = $(if $(SEED),--seed $(SEED))
 chaos: build ## two minutes: seeds in virtual time, clusters of real processes under faults, bugs planted that must be caught
 	$(GO) test ./test/simulation -run TestSeeds -seeds 200 -timeout 5m
 	./bin/raftstream chaos soak --node build --runs 2 --time 15s --every 3s --nodes 3 $(SEEDFLAG) --dir tmp/store
-	$(GO) test -tags bugzoo ./test/jepsen-style/zoo -run TestEveryBugIsCaught -timeout 10m -rotate 3
+	$(GO) test -tags bugzoo ./test/jepsen-style/zoo -run TestEveryBugIsCaught -timeout 10m -layers 1 -rotate 3
 
 jepsen: build ## MINUTES=10 of random faults against two clusters at a time of 1 to 5 nodes (NODES=), from SEED=; all kinds with root, loudly fewer without
 	./bin/raftstream chaos soak --node build --for $(MINUTES)m --nodes $(NODES) --time 40s --every 2500ms --parallel 2 $(SEEDFLAG) --dir tmp/store

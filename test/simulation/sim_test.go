@@ -223,7 +223,8 @@ func (s *sim) describe() string {
 			fmt.Fprintf(&b, "%s: no process\n", n.name)
 			continue
 		}
-		fmt.Fprintf(&b, "%s: %+v, control %+v\n", n.name, p.raft.Stats(), p.executor.Status().Control)
+		st := p.executor.Status()
+		fmt.Fprintf(&b, "%s: %+v, control %+v, coordinates %+v\n", n.name, p.raft.Stats(), st.Control, st.Batches)
 	}
 	for _, p := range s.programs {
 		fmt.Fprintf(&b, "%s: %+v\n", p.name, *s.app(p))

@@ -53,6 +53,14 @@ var executorBugs = []Bug{
 		Catch: Test{Package: "executor/shuffle", Run: "^TestBucketsComeInOrderOfMapPartition$"}, Expect: "read [remote",
 	},
 	{
+		Name: "failed-fetch-is-an-empty-bucket", Rules: []int{6},
+		Does:  "a bucket that could not be fetched, for its holder is gone, is computed with as an empty one",
+		File:  "executor/shuffle/reader.go",
+		Old:   "\treturn dataset.Chunk{}, in.failed(ctx, s, part)\n",
+		New:   "\treturn dataset.Chunk{}, nil\n",
+		Catch: Test{Package: "executor/shuffle", Run: "^TestLostBucketsAreNamedWithTheirHolder$"}, Expect: "error is <nil>, expected a fetch fault",
+	},
+	{
 		Name: "missing-block-is-skipped", Rules: []int{8},
 		Does:   "a block that nobody holds is read as an empty one",
 		Origin: "SPARK-10210: recovered batches silently left out blocks that were missing",

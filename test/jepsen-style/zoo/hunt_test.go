@@ -3,13 +3,16 @@
 package zoo
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +22,7 @@ import (
 var (
 	only   = flag.String("bug", ".*", "hunt the bugs whose whole name is matched by this expression")
 	rotate = flag.Int("rotate", 0, "hunt this many bugs, chosen by -seed; 0: all")
-	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of -rotate")
+	seed   = flag.Uint64("seed", 0, "of -rotate; 0: the time of the newest commit, or the day where there is no git")
 	from   = flag.Int("from", int(Packages), "hunt the bugs of this layer and those above it only")
 	upTo   = flag.Int("layers", int(Machines), "hunt the bugs of layers up to this one only")
 	proven = flag.Bool("proven", false, "take it that the tests pass without any bug: for who mends an entry of the zoo")
@@ -57,12 +60,22 @@ func chosen(t *testing.T) []Bug {
 		t.Fatalf("no bug is called %q", *only)
 	}
 	if *rotate > 0 {
-		rng := rand.New(rand.NewPCG(*seed, 0))
+		by := cmp.Or(*seed, turn())
+		rng := rand.New(rand.NewPCG(by, 0))
 		rng.Shuffle(len(bugs), func(i, j int) { bugs[i], bugs[j] = bugs[j], bugs[i] })
 		bugs = bugs[:min(*rotate, len(bugs))]
-		t.Logf("%d bugs by -seed %d", len(bugs), *seed)
+		t.Logf("%d bugs by -seed %d", len(bugs), by)
 	}
 	return bugs
+}
+
+// turn is the seed where none is given: every commit hunts bugs of its own, and the same ones whenever it is tested again.
+func turn() uint64 {
+	out, err := exec.Command("git", "log", "-1", "--format=%ct").Output()
+	if at, bad := strconv.ParseUint(strings.TrimSpace(string(out)), 10, 64); err == nil && bad == nil {
+		return at
+	}
+	return uint64(time.Now().Unix() / (24 * 60 * 60))
 }
 
 // hunt is one run over many bugs.

@@ -3,6 +3,20 @@ package zoo
 // powered is a run of real processes whose power is cut, judged by the suite: see the schedules in verdict_test.go.
 var powered = Test{Package: "test/jepsen-style/zoo", Run: "^TestRunIsGreen$", Args: "-schedule powercut-all"}
 
+// killed is such a run on loopback: all processes are killed at once.
+var killed = Test{Package: "test/jepsen-style/zoo", Run: "^TestRunIsGreen$", Args: "-schedule kill-all"}
+
+// onProcesses are bugs that clients and the logs of real nodes show.
+var onProcesses = map[string]string{
+	"ledger-reads-the-clock": "the same log gave different states",
+}
+
+// bereft is such a run in which two of three processes are killed: blocks of which they have the copies are away.
+var bereft = Test{Package: "test/jepsen-style/zoo", Run: "^TestRunIsGreen$", Args: "-schedule kill-two"}
+
+// onLoss are bugs that the loss of blocks for a while shows.
+var onLoss = map[string]string{"missing-block-is-skipped": "exactly-once is invalid"}
+
 // machineBugs are those that nothing but real disks shows.
 var machineBugs = []Bug{
 	{

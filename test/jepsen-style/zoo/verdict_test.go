@@ -16,14 +16,20 @@ import (
 // schedules are runs of real processes that show planted bugs: short ones, whose faults are those that matter. Power is
 // cut, and processes are killed, on all nodes at once: what was acknowledged must be there afterwards.
 var schedules = map[string]struct {
-	layer  int
-	events []schedule.Event
+	layer    int
+	workload string
+	events   []schedule.Event
 }{
-	"kill-all": {suite.Loopback, []schedule.Event{
+	"kill-all": {suite.Loopback, "append-set", []schedule.Event{
 		{ID: 1, AtMS: 4000, ForMS: 1000, Kind: schedule.Kill, Targets: []string{"n1", "n2", "n3"}},
 		{ID: 2, AtMS: 9000, ForMS: 1000, Kind: schedule.Kill, Targets: []string{"n1", "n2", "n3"}},
 	}},
-	"powercut-all": {suite.Namespaces, []schedule.Event{
+	"kill-two": {suite.Loopback, "append-set", []schedule.Event{
+		{ID: 1, AtMS: 3000, ForMS: 2000, Kind: schedule.Kill, Targets: []string{"n2", "n3"}},
+		{ID: 2, AtMS: 7000, ForMS: 2000, Kind: schedule.Kill, Targets: []string{"n1", "n3"}},
+		{ID: 3, AtMS: 11000, ForMS: 2000, Kind: schedule.Kill, Targets: []string{"n1", "n2"}},
+	}},
+	"powercut-all": {suite.Namespaces, "append-set", []schedule.Event{
 		{ID: 1, AtMS: 4000, ForMS: 1000, Kind: schedule.PowerCut, Targets: []string{"n1", "n2", "n3"}},
 		{ID: 2, AtMS: 9000, ForMS: 1000, Kind: schedule.PowerCut, Targets: []string{"n1", "n2", "n3"}},
 	}},
@@ -47,7 +53,7 @@ func TestRunIsGreen(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the node: %v\n%s", err, out)
 	}
-	specs, err := workload.Named("append-set")
+	specs, err := workload.Named(s.workload)
 	if err != nil {
 		t.Fatal(err)
 	}

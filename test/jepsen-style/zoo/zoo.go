@@ -73,8 +73,9 @@ func (t Test) String() string {
 // Bugs are all that are planted. One that must be caught at two layers is there twice.
 func Bugs() []Bug {
 	low := slices.Concat(ledgerBugs, diskBugs, leaderBugs, executorBugs, checkerBugs)
-	return slices.Concat(low, seen(Simulation, simulated, inSimulation, low), machineBugs,
-		seen(Machines, powered, onMachines, low))
+	return slices.Concat(low, simulationBugs, seen(Simulation, simulated, inSimulation, low),
+		seen(Simulation, simulatedLong, inSimulationRarely, low), seen(Processes, killed, onProcesses, low),
+		seen(Processes, bereft, onLoss, low), machineBugs, seen(Machines, powered, onMachines, low))
 }
 
 // String gives the bug's name and the layer at which it is to be caught.
