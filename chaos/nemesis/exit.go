@@ -32,7 +32,14 @@ type Armed interface {
 // ExitInjector gives the injector of exits at failpoints. The plan of a node's failpoints is the file that plans names: the
 // node must have been started so that it reads it.
 func ExitInjector(nodes Armed, plans func(node string) string) chaos.Injector {
+	one := make(chan struct{}, 1) // two that are armed at a time would take each other's exits for their own
 	return inject(func(ctx context.Context, e schedule.Event, targets []string) (chaos.Fault, error) {
+		select {
+		case one <- struct{}{}:
+			defer func() { <-one }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 		if e.Point == "" {
 			return nil, errors.New("no failpoint is named")
 		}
@@ -73,6 +80,9 @@ func (x *exit) inject(ctx context.Context, targets []string) (chaos.Fault, error
 
 func (x *exit) arm(nodes []string) error {
 	for _, n := range nodes {
+		if !x.nodes.Up(n) { // it may have ended at another point before
+			continue
+		}
 		if err := replace(x.plans(n), x.plan); err != nil {
 			return fmt.Errorf("arm a failpoint of %s: %w", n, err)
 		}
