@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -82,7 +83,23 @@ func (f *FaultFS) start() error {
 			Logger: log.New(io.Discard, "", 0),
 		},
 	})
-	return err
+	return errors.Join(err, keepConnections())
+}
+
+// keepConnections keeps this process' connections to the kernel from the processes that it starts: one that holds such a
+// connection while it waits for an answer of the file system would wait for ever once this process is gone.
+func keepConnections() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, e := range open {
+		fd, err := strconv.Atoi(e.Name())
+		if to, gone := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && gone == nil && to == "/dev/fuse" {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // Dir is where the directory is shown.

@@ -73,6 +73,15 @@ func TestGoodFaultFSIsAFileSystem(t *testing.T) {
 	}
 }
 
+func TestNoProcessInheritsTheConnectionToTheKernel(t *testing.T) {
+	faultFS(t)
+	out, err := exec.Command("ls", "-l", "/proc/self/fd").CombinedOutput()
+	must(t, err)
+	if strings.Contains(string(out), "/dev/fuse") {
+		t.Errorf("a process that was started holds it:\n%s", out)
+	}
+}
+
 func TestNextSyncFailsOnce(t *testing.T) {
 	f := faultFS(t)
 	raft, wal := opened(t, f, "raft/raft.db", "one"), opened(t, f, "wal/1.wal", "one")
