@@ -116,7 +116,9 @@ func names(all []workload.Workload) []string {
 // schedule gives the concrete schedule of the run: the given one, or one of the kinds that can be brought about.
 func (o *Options) schedule(available []schedule.Kind, points []string) (schedule.Schedule, error) {
 	if o.Schedule != nil {
-		return *o.Schedule, nil
+		s := *o.Schedule
+		s.Workloads = names(o.Workloads) // a plan in text may name none
+		return s, nil
 	}
 	if o.Kinds != nil {
 		available = slices.DeleteFunc(slices.Clone(available), func(k schedule.Kind) bool { return !slices.Contains(o.Kinds, k) })
