@@ -180,6 +180,17 @@ func (c *Cluster) ready(ctx context.Context, n *node) error {
 	return nil
 }
 
+// unstopped are the applications that have work to do, or may have.
+func (c *Cluster) unstopped(ctx context.Context) ([]*raftstreamv1.App, error) {
+	reply, err := c.ask.ListApps(ctx, &raftstreamv1.ListAppsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(reply.GetApps(), func(a *raftstreamv1.App) bool {
+		return a.GetState() == raftstreamv1.AppState_APP_STATE_STOPPED
+	}), nil
+}
+
 // Safe says why no node may lose its disk now: some block has too few copies, or some node is not there.
 func (c *Cluster) Safe(ctx context.Context) error {
 	if err := c.Ready(ctx); err != nil {
@@ -187,14 +198,11 @@ func (c *Cluster) Safe(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*askTime)
 	defer cancel()
-	apps, err := c.ask.ListApps(ctx, &raftstreamv1.ListAppsRequest{})
+	apps, err := c.unstopped(ctx)
 	if err != nil {
 		return err
 	}
-	for _, a := range apps.GetApps() {
-		if a.GetState() == raftstreamv1.AppState_APP_STATE_STOPPED {
-			continue
-		}
+	for _, a := range apps {
 		r, err := c.ask.GetApp(ctx, &raftstreamv1.GetAppRequest{Id: a.GetId()})
 		if err != nil {
 			return err
@@ -220,14 +228,13 @@ func (c *Cluster) Converged(ctx context.Context, but ...string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*askTime)
 	defer cancel()
-	apps, err := c.ask.ListApps(ctx, &raftstreamv1.ListAppsRequest{})
+	apps, err := c.unstopped(ctx)
 	if err != nil {
 		return err
 	}
-	for _, a := range apps.GetApps() {
+	for _, a := range apps {
 		most := max(pendingMost, pendingMS/max(a.GetBatchMs(), 1))
-		over := a.GetState() == raftstreamv1.AppState_APP_STATE_STOPPED || slices.Contains(but, a.GetName())
-		if !over && a.GetPendingBatches() > most {
+		if !slices.Contains(but, a.GetName()) && a.GetPendingBatches() > most {
 			return fmt.Errorf("application %s has %d batches pending", a.GetName(), a.GetPendingBatches())
 		}
 	}
