@@ -419,7 +419,7 @@ func Allocated(run *Run, app uint64) ([]AllocatedBatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, ok := replay(log, judging("allocated", "")).apps[app]
+	a, ok := replay(log, Judging("allocated", "")).apps[app]
 	if !ok {
 		return nil, errNoApp(app)
 	}

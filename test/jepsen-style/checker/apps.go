@@ -33,24 +33,24 @@ type nameOp struct {
 // history.Submit, Stop, Get and List. A name has one application at a time that is not stopped; ids only grow; one that
 // is stopped stays so. A stop comes to its end by itself, at a time that nobody knows.
 func Apps(run *Run, workload, dir string) Result {
-	j := judging("linearizable-apps", workload)
+	j := Judging("linearizable-apps", workload)
 	ops, err := history.Pair(run.Events)
 	if err != nil {
-		j.doubt("%v", err)
-		return j.result()
+		j.Doubt("%v", err)
+		return j.Result()
 	}
 	ops = history.Of(ops, workload)
 	requests(j, ops)
 	partitions, err := appsOps(ops)
 	if err != nil {
-		j.doubt("%v", err)
-		return j.result()
+		j.Doubt("%v", err)
+		return j.Result()
 	}
 	return linear(j, dir, "linearizable-apps", appsModel(), partitions)
 }
 
 // requests checks that all submissions with one request have one answer, and that no two requests have the same.
-func requests(j *judge, ops []history.Op) {
+func requests(j *Judge, ops []history.Op) {
 	ids, by := map[string]uint64{}, map[uint64]string{}
 	for i := range ops {
 		o := &ops[i]
@@ -60,20 +60,20 @@ func requests(j *judge, ops []history.Op) {
 		v, err := decode[history.Submission](o.End.Index, o.Value())
 		switch {
 		case err != nil:
-			j.doubt("%v", err)
+			j.Doubt("%v", err)
 			continue
 		case v.ID == 0:
-			j.bad("event %d: request %q of %q was answered without an id", o.End.Index, v.Request, v.Name)
+			j.Bad("event %d: request %q of %q was answered without an id", o.End.Index, v.Request, v.Name)
 			continue
 		}
 		if id, ok := ids[v.Request]; ok && id != v.ID {
-			j.bad("event %d: request %q submitted application %d, and application %d", o.End.Index, v.Request, id, v.ID)
+			j.Bad("event %d: request %q submitted application %d, and application %d", o.End.Index, v.Request, id, v.ID)
 		}
 		if request, ok := by[v.ID]; ok && request != v.Request {
-			j.bad("event %d: application %d was submitted by request %q, and by %q", o.End.Index, v.ID, request, v.Request)
+			j.Bad("event %d: application %d was submitted by request %q, and by %q", o.End.Index, v.ID, request, v.Request)
 		}
 		ids[v.Request], by[v.ID] = v.ID, v.Request
-		j.see("submissions", 1)
+		j.See("submissions", 1)
 	}
 }
 

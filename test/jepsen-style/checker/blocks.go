@@ -32,20 +32,20 @@ type blocksOp struct {
 // operations whose outcome no client knows. Without it ranges must be whole, and an acknowledgement's index is only the
 // latest that the records can have been committed at: that of a block which is reported again when it is cleaned is new.
 func Blocks(run *Run, workload, dir string) Result {
-	j := judging("linearizable-blocks", workload)
+	j := Judging("linearizable-blocks", workload)
 	ops, err := history.Pair(run.Events)
 	if err != nil {
-		j.doubt("%v", err)
-		return j.result()
+		j.Doubt("%v", err)
+		return j.Result()
 	}
 	c, err := readCommits(run)
 	if err != nil {
-		j.r.Counts["without the ledger"] = 1
+		j.Found.Counts["without the ledger"] = 1
 	}
 	partitions, err := blocksOps(j, history.Of(ops, workload), c)
 	if err != nil {
-		j.doubt("%v", err)
-		return j.result()
+		j.Doubt("%v", err)
+		return j.Result()
 	}
 	return linear(j, dir, "linearizable-blocks", blocksModel(), partitions)
 }
@@ -58,7 +58,7 @@ type recordID struct {
 
 // blocksOps translates operations, by application. What several operations send is one addition: from the first
 // invocation to the first return after which it is acknowledged.
-func blocksOps(j *judge, ops []history.Op, c *commits) (map[string][]porcupine.Operation, error) {
+func blocksOps(j *Judge, ops []history.Op, c *commits) (map[string][]porcupine.Operation, error) {
 	a := additions{j: j, commits: c, partitions: map[string][]porcupine.Operation{}, places: map[recordID]int{}, sent: map[recordID]bool{}}
 	for i := range ops {
 		o := &ops[i]
@@ -91,7 +91,7 @@ func blocksOps(j *judge, ops []history.Op, c *commits) (map[string][]porcupine.O
 
 // additions gathers what was added.
 type additions struct {
-	j          *judge
+	j          *Judge
 	commits    *commits
 	partitions map[string][]porcupine.Operation
 	places     map[recordID]int  // in its partition
@@ -114,12 +114,12 @@ func (a *additions) take(o *history.Op, v *history.Range) error {
 		}
 		next = k.last + 1
 		if o.Type() == history.OK && o.End.RaftIndex != 0 && o.End.RaftIndex < k.index {
-			a.j.bad("event %d: %s was acknowledged at index %d, and was committed at %d", o.End.Index, runOf(v.Producer, k.first, k.last), o.End.RaftIndex, k.index)
+			a.j.Bad("event %d: %s was acknowledged at index %d, and was committed at %d", o.End.Index, runOf(v.Producer, k.first, k.last), o.End.RaftIndex, k.index)
 		}
 		a.put(o, recordID{appKey(v.App, v.ID), v.Producer, k.first, k.last}, k.index, true, v.Last)
 	}
 	if o.Type() == history.OK && next <= v.Last {
-		a.j.bad("event %d: %s was acknowledged, and the ledger has nothing from %d on", o.End.Index, runOf(v.Producer, v.First, v.Last), next)
+		a.j.Bad("event %d: %s was acknowledged, and the ledger has nothing from %d on", o.End.Index, runOf(v.Producer, v.First, v.Last), next)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func readCommits(run *Run) (*commits, error) {
 		return nil, err
 	}
 	c := &commits{runs: map[commitID][]commit{}}
-	for _, a := range replay(log, judging("commits", "")).apps {
+	for _, a := range replay(log, Judging("commits", "")).apps {
 		for _, b := range a.added {
 			for _, r := range b.Ranges {
 				id := commitID{a.id, string(r.Partition)}

@@ -12,9 +12,9 @@ import (
 func Ledger(run *Run) []Result {
 	dumps, err := readDumps(run)
 	if err != nil {
-		j := judging("ledger-copies", "")
-		j.doubt("%v", err)
-		return []Result{j.result()}
+		j := Judging("ledger-copies", "")
+		j.Doubt("%v", err)
+		return []Result{j.Result()}
 	}
 	return []Result{copies(dumps, run), rules(dumps)}
 }
@@ -23,24 +23,24 @@ func Ledger(run *Run) []Result {
 // them. Entries at the end of a log may differ, if they are of another term and no client has ever heard of their index:
 // they were never committed. What clients have heard of is held against a majority of logs only: one of them has it.
 func copies(dumps []*dump, run *Run) Result {
-	j := judging("ledger-copies", "")
+	j := Judging("ledger-copies", "")
 	heard := heardOf(run.Events)
 	if n := voters(dumps, len(run.Nodes)); 2*len(dumps) <= n {
-		j.doubt("there are ledgers of %d drivers, of %d", len(dumps), n)
+		j.Doubt("there are ledgers of %d drivers, of %d", len(dumps), n)
 		heard = 0
 	}
 	base := map[uint64][]ledgerLine{} // entries by index, of the nodes before
 	var last uint64
 	hashes := map[uint64]*dump{}
 	for i, d := range dumps {
-		j.see("nodes", 1)
+		j.See("nodes", 1)
 		all := entries(d.lines)
 		inOrder(j, d, all)
 		reaches(j, d, run.Events)
 		if i == 0 {
 			_, last = d.last()
 			if heard > last {
-				j.bad("a client has heard of index %d, and no ledger goes beyond %d (%s)", heard, last, d.node)
+				j.Bad("a client has heard of index %d, and no ledger goes beyond %d (%s)", heard, last, d.node)
 			}
 		}
 		same := true
@@ -50,9 +50,9 @@ func copies(dumps []*dump, run *Run) Result {
 			switch {
 			case !ok && (i == 0 || index <= last):
 				base[index] = e
-				j.see("entries", 1)
+				j.See("entries", 1)
 			case ok && sameEntry(known, e):
-				j.see("entries", 1)
+				j.See("entries", 1)
 				same = agree(j, d, known, e, same)
 			default:
 				same = differ(j, d, known, e, same, heard)
@@ -62,19 +62,19 @@ func copies(dumps []*dump, run *Run) Result {
 			continue
 		}
 		if other, ok := hashes[d.applied]; ok && other.hash != d.hash {
-			j.bad("at index %d the state of %s is %.16s, that of %s %.16s: the same log gave different states", d.applied, d.node, d.hash, other.node, other.hash)
+			j.Bad("at index %d the state of %s is %.16s, that of %s %.16s: the same log gave different states", d.applied, d.node, d.hash, other.node, other.hash)
 		} else if ok {
-			j.see("equal states", 1)
+			j.See("equal states", 1)
 		} else {
 			hashes[d.applied] = d
 		}
 	}
-	return j.result()
+	return j.Result()
 }
 
 // reaches checks that a node's ledger still has what the node has shown to be applied, and that its state is that of all of
 // it: what is applied is durable, and no later start of the node takes it back.
-func reaches(j *judge, d *dump, events []history.Event) {
+func reaches(j *Judge, d *dump, events []history.Event) {
 	var shown uint64
 	for i := range events {
 		if e := &events[i]; e.Type == history.OK && e.Process != history.Nemesis && e.Node == d.node {
@@ -82,12 +82,12 @@ func reaches(j *judge, d *dump, events []history.Event) {
 		}
 	}
 	if _, last := d.last(); max(last, d.applied) < shown {
-		j.bad("%s has shown its state at index %d, and its ledger ends at %d", d.node, shown, max(last, d.applied))
+		j.Bad("%s has shown its state at index %d, and its ledger ends at %d", d.node, shown, max(last, d.applied))
 	}
 	for _, l := range slices.Backward(d.lines) {
 		if l.N > 0 {
 			if d.applied < l.Index {
-				j.bad("the state of %s is that of index %d, its ledger has commands up to %d", d.node, d.applied, l.Index)
+				j.Bad("the state of %s is that of index %d, its ledger has commands up to %d", d.node, d.applied, l.Index)
 			}
 			return
 		}
@@ -131,39 +131,39 @@ func heardOf(events []history.Event) uint64 {
 }
 
 // inOrder checks one log by itself: no entry is missing, and terms never go back.
-func inOrder(j *judge, d *dump, all [][]ledgerLine) {
+func inOrder(j *Judge, d *dump, all [][]ledgerLine) {
 	for i := 1; i < len(all); i++ {
 		a, b := all[i-1][0], all[i][0]
 		if b.Index != a.Index+1 {
-			j.bad("%s: entry %d is followed by %d", d.node, a.Index, b.Index)
+			j.Bad("%s: entry %d is followed by %d", d.node, a.Index, b.Index)
 		}
 		if b.Term < a.Term {
-			j.bad("%s: entry %d is of term %d, the one before of %d: terms never go back", d.node, b.Index, b.Term, a.Term)
+			j.Bad("%s: entry %d is of term %d, the one before of %d: terms never go back", d.node, b.Index, b.Term, a.Term)
 		}
 	}
 }
 
 // agree is about an entry that is the same as elsewhere.
-func agree(j *judge, d *dump, known, e []ledgerLine, same bool) bool {
+func agree(j *Judge, d *dump, known, e []ledgerLine, same bool) bool {
 	if !same {
-		j.bad("%s: entry %d is the same as elsewhere, and one before it is not", d.node, e[0].Index)
+		j.Bad("%s: entry %d is the same as elsewhere, and one before it is not", d.node, e[0].Index)
 	}
 	if !sameResults(known, e) {
-		j.bad("%s: entry %d had another result than elsewhere: the same log gave different states", d.node, e[0].Index)
+		j.Bad("%s: entry %d had another result than elsewhere: the same log gave different states", d.node, e[0].Index)
 	}
 	return same
 }
 
 // differ is about an entry that is not what others have under its index, or that nobody else has.
-func differ(j *judge, d *dump, known, e []ledgerLine, same bool, heard uint64) bool {
+func differ(j *Judge, d *dump, known, e []ledgerLine, same bool, heard uint64) bool {
 	index, term := e[0].Index, e[0].Term
 	switch {
 	case len(known) > 0 && known[0].Term == term:
-		j.bad("%s: entry %d of term %d is another one elsewhere", d.node, index, term)
+		j.Bad("%s: entry %d of term %d is another one elsewhere", d.node, index, term)
 	case index <= heard && same: // the first one says it all
-		j.bad("%s: entry %d is of term %d, elsewhere it is not, and clients have heard of index %d", d.node, index, term, heard)
+		j.Bad("%s: entry %d is of term %d, elsewhere it is not, and clients have heard of index %d", d.node, index, term, heard)
 	default:
-		j.r.Counts["uncommitted"]++
+		j.Found.Counts["uncommitted"]++
 	}
 	return false
 }

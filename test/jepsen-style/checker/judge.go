@@ -5,45 +5,49 @@ import "fmt"
 // maxDetails bounds what one result tells people; all violations are counted.
 const maxDetails = 20
 
-// judge gathers what a checker finds. Its zero value has seen nothing and comes to Unknown.
-type judge struct {
-	r       Result
+// Judge gathers what one checker finds, and comes to its verdict. One that has seen nothing comes to Unknown.
+type Judge struct {
+	// Found is the result so far. Checkers fill in its sums, and counts of what they did not hold against anything.
+	Found Result
+
 	seen    int64 // things that were held against what must be
 	wrong   int64 // violations
 	unknown bool
 }
 
-func judging(checker, workload string) *judge {
-	return &judge{r: Result{Checker: checker, Workload: workload, Counts: map[string]int64{}}}
+// Judging begins the result of a checker; workload is "" where it judges the cluster.
+func Judging(checker, workload string) *Judge {
+	return &Judge{Found: Result{Checker: checker, Workload: workload, Counts: map[string]int64{}}}
 }
 
-// see counts things of a name that were checked.
-func (j *judge) see(name string, n int64) {
-	j.r.Counts[name] += n
+// See counts things of a name that were held against what must be.
+func (j *Judge) See(name string, n int64) {
+	j.Found.Counts[name] += n
 	j.seen += n
 }
 
-// bad is a violation.
-func (j *judge) bad(format string, args ...any) {
+// Bad is a violation.
+func (j *Judge) Bad(format string, args ...any) {
 	j.wrong++
 	j.tell(format, args...)
 }
 
-// doubt is a reason why the checker cannot come to a verdict.
-func (j *judge) doubt(format string, args ...any) {
+// Doubt is a reason why the checker cannot come to a verdict.
+func (j *Judge) Doubt(format string, args ...any) {
 	j.unknown = true
 	j.tell(format, args...)
 }
 
-func (j *judge) tell(format string, args ...any) {
-	if len(j.r.Details) < maxDetails {
-		j.r.Details = append(j.r.Details, fmt.Sprintf(format, args...))
+func (j *Judge) tell(format string, args ...any) {
+	if len(j.Found.Details) < maxDetails {
+		j.Found.Details = append(j.Found.Details, fmt.Sprintf(format, args...))
 	}
 }
 
-// result comes to the verdict. A violation counts, whatever else could not be checked.
-func (j *judge) result() Result {
-	r := j.r
+// Result comes to the verdict. A violation counts, whatever else could not be checked, and anything lost, doubled, made up or
+// unexplained is one.
+func (j *Judge) Result() Result {
+	r := j.Found
 	if r.Lost+r.Duplicated+r.Phantom+r.Unexplained > 0 {
 		j.wrong = max(j.wrong, 1)
 	}

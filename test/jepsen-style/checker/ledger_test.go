@@ -409,9 +409,9 @@ func TestRandomLedgers(t *testing.T) {
 				}
 			}
 		}
-		j := judging("ledger", "")
+		j := Judging("ledger", "")
 		if replay(b.lines, j); j.wrong > 0 || j.unknown {
-			t.Fatalf("a good ledger: %q", j.r.Details)
+			t.Fatalf("a good ledger: %q", j.Found.Details)
 		}
 		var with []int // allocations that gave blocks
 		for i, l := range b.lines {
@@ -429,7 +429,7 @@ func TestRandomLedgers(t *testing.T) {
 		} else {
 			l.Allocated = append(slices.Clone(given), blockID{5, 0, 7, rapid.Uint64Range(1, number+1).Draw(t, "block")})
 		}
-		j = judging("ledger", "")
+		j = Judging("ledger", "")
 		if replay(b.lines, j); j.wrong == 0 {
 			t.Fatalf("entry %d gives %v, and nothing was found", l.Index, l.Allocated)
 		}

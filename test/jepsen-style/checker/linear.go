@@ -19,29 +19,29 @@ const LinearTime = 60 * time.Second
 
 // linear looks for an order of the operations, by a model, in which each took effect at one moment between its invocation
 // and its return. Partitions are judged by themselves. dir gets a page that shows a history for which there is none.
-func linear(j *judge, dir, page string, model porcupine.Model, partitions map[string][]porcupine.Operation) Result {
+func linear(j *Judge, dir, page string, model porcupine.Model, partitions map[string][]porcupine.Operation) Result {
 	over := time.Now().Add(LinearTime)
 	for _, name := range slices.Sorted(maps.Keys(partitions)) {
 		ops := partitions[name]
 		left := time.Until(over)
 		if left <= 0 {
-			j.doubt("%s: the time of %v is over, and its %d operations were not looked at", name, LinearTime, len(ops))
+			j.Doubt("%s: the time of %v is over, and its %d operations were not looked at", name, LinearTime, len(ops))
 			continue
 		}
 		got, info := porcupine.CheckOperationsVerbose(model, ops, left)
 		switch got {
 		case porcupine.Ok:
-			j.see("operations", int64(len(ops)))
-			j.r.Counts["partitions"]++
+			j.See("operations", int64(len(ops)))
+			j.Found.Counts["partitions"]++
 		case porcupine.Unknown:
-			j.doubt("%s: no order of its %d operations was found, and none was ruled out, in %v", name, len(ops), left.Round(time.Second))
+			j.Doubt("%s: no order of its %d operations was found, and none was ruled out, in %v", name, len(ops), left.Round(time.Second))
 		case porcupine.Illegal:
-			j.see("operations", int64(len(ops)))
-			j.bad("%s: its %d operations have no order that explains all replies%s", name, len(ops), stuck(model, info))
+			j.See("operations", int64(len(ops)))
+			j.Bad("%s: its %d operations have no order that explains all replies%s", name, len(ops), stuck(model, info))
 			draw(j, dir, page+"-"+name+".html", model, info)
 		}
 	}
-	return j.result()
+	return j.Result()
 }
 
 // stuck tells how far the longest order went.
@@ -66,7 +66,7 @@ func stuck(model porcupine.Model, info porcupine.LinearizationInfo) string {
 }
 
 // draw writes the page for people.
-func draw(j *judge, dir, name string, model porcupine.Model, info porcupine.LinearizationInfo) {
+func draw(j *Judge, dir, name string, model porcupine.Model, info porcupine.LinearizationInfo) {
 	if dir == "" {
 		return
 	}

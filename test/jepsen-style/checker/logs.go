@@ -24,7 +24,7 @@ const maxLogLine = 300
 // memory, dumps of goroutines, broken invariants. A line that one of the patterns in except matches is left out: what a
 // schedule brings about on purpose has to be named there.
 func LogScan(run *Run, except ...*regexp.Regexp) Result {
-	j := judging("logs", "")
+	j := Judging("logs", "")
 	for _, node := range slices.Sorted(maps.Keys(run.Logs)) {
 		n := 0
 		err := linesOf(run.Logs[node], func(line []byte) error {
@@ -33,23 +33,23 @@ func LogScan(run *Run, except ...*regexp.Regexp) Result {
 				return nil
 			}
 			if slices.ContainsFunc(except, func(p *regexp.Regexp) bool { return p.Match(line) }) {
-				j.r.Counts["excepted"]++
+				j.Found.Counts["excepted"]++
 				return nil
 			}
-			j.bad("%s, line %d: %s", run.Logs[node], n, line[:min(len(line), maxLogLine)])
+			j.Bad("%s, line %d: %s", run.Logs[node], n, line[:min(len(line), maxLogLine)])
 			return nil
 		})
 		if err != nil {
-			j.doubt("%v", fmt.Errorf("log of %s: %w", node, err))
+			j.Doubt("%v", fmt.Errorf("log of %s: %w", node, err))
 		}
-		j.see("lines", int64(n))
+		j.See("lines", int64(n))
 	}
 	for _, node := range run.Nodes {
 		if _, ok := run.Logs[node]; !ok {
-			j.doubt("there is no log of %s", node)
+			j.Doubt("there is no log of %s", node)
 		}
 	}
-	return j.result()
+	return j.Result()
 }
 
 func alarming(line []byte) bool {

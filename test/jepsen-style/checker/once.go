@@ -19,10 +19,10 @@ type Record struct {
 // stayed unknown once or not at all, and nothing else. It takes time in proportion to the records, and memory of about a
 // bit for each.
 func ExactlyOnce(workload string, acked, maybe *IDs, output iter.Seq[Record]) Result {
-	j := judging("exactly-once", workload)
-	j.see("acknowledged", acked.Len())
+	j := Judging("exactly-once", workload)
+	j.See("acknowledged", acked.Len())
 	if acked.Len() == 0 {
-		j.doubt("nothing was acknowledged: nothing could be lost")
+		j.Doubt("nothing was acknowledged: nothing could be lost")
 	}
 	var found IDs
 	var records, recovered int64
@@ -31,20 +31,20 @@ func ExactlyOnce(workload string, acked, maybe *IDs, output iter.Seq[Record]) Re
 		sure := acked.Has(r.Producer, r.Number)
 		switch {
 		case r.Producer == "" || !sure && !maybe.Has(r.Producer, r.Number):
-			j.r.Phantom++
-			j.bad("never sent: %s, in %s", name(r), r.Where)
+			j.Found.Phantom++
+			j.Bad("never sent: %s, in %s", name(r), r.Where)
 		case !found.of(r.Producer).add(r.Number):
-			j.r.Duplicated++
-			j.bad("more than once: %s, again in %s", name(r), r.Where)
+			j.Found.Duplicated++
+			j.Bad("more than once: %s, again in %s", name(r), r.Where)
 		case !sure:
 			recovered++
 		}
 	}
-	j.see("records", records)
-	j.r.Lost = acked.less(&found, func(run string) { j.bad("lost: %s", run) })
-	j.r.Counts["recovered"] = recovered // whose outcome the producer never learnt
-	j.r.Counts["unknown"] = maybe.less(acked, func(string) {})
-	return j.result()
+	j.See("records", records)
+	j.Found.Lost = acked.less(&found, func(run string) { j.Bad("lost: %s", run) })
+	j.Found.Counts["recovered"] = recovered // whose outcome the producer never learnt
+	j.Found.Counts["unknown"] = maybe.less(acked, func(string) {})
+	return j.Result()
 }
 
 func name(r Record) string {

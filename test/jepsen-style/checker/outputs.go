@@ -54,33 +54,33 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // temporary name is left. Batches whose times are given up may be incomplete: an application that was stopped at once
 // leaves such a one behind.
 func Outputs(workload, prefix, suffix string, givenUp ...int64) (*Saved, Result) {
-	j := judging("outputs", workload)
+	j := Judging("outputs", workload)
 	s := &Saved{Prefix: prefix}
 	dirs, err := directories(prefix, suffix)
 	if err != nil {
-		j.doubt("%v", err)
-		return s, j.result()
+		j.Doubt("%v", err)
+		return s, j.Result()
 	}
 	for at, dir := range dirs {
 		b, err := readBatch(dir, at)
 		switch {
 		case err == nil:
 			s.Batches = append(s.Batches, *b)
-			j.see("batches", 1)
-			j.see("records", b.Records)
+			j.See("batches", 1)
+			j.See("records", b.Records)
 		case slices.Contains(givenUp, at):
-			j.r.Counts["given up"]++
+			j.Found.Counts["given up"]++
 		default:
-			j.bad("%v", err)
+			j.Bad("%v", err)
 		}
 	}
 	slices.SortFunc(s.Batches, func(a, b SavedBatch) int { return int(a.Time - b.Time) })
 	for i := range s.Batches {
 		if a, b := s.Batches[0], s.Batches[i]; a.App != b.App || a.Output != b.Output {
-			j.bad("%s is of application %d and %s, %s of %d and %s", a.Dir, a.App, a.Output, b.Dir, b.App, b.Output)
+			j.Bad("%s is of application %d and %s, %s of %d and %s", a.Dir, a.App, a.Output, b.Dir, b.App, b.Output)
 		}
 	}
-	return s, j.result()
+	return s, j.Result()
 }
 
 // directories finds the directories of batches by time. A prefix without any is nothing to see, not an error.

@@ -10,29 +10,29 @@ import (
 // rules replays a log by a model of its own, made from the rules alone, and holds what the ledger made of every command
 // against it. Commands that the ledger refused change nothing here: whether a refusal was right is for who asked.
 func rules(dumps []*dump) Result {
-	j := judging("ledger", "")
+	j := Judging("ledger", "")
 	log, err := whole(dumps)
 	if err != nil {
-		j.doubt("%v", err)
-		return j.result()
+		j.Doubt("%v", err)
+		return j.Result()
 	}
 	m := replay(log, j)
-	j.see("commands", m.commands)
+	j.See("commands", m.commands)
 	for _, a := range m.apps {
-		j.see("batches", int64(len(a.batches)))
-		j.see("completed", a.completions)
-		j.see("blocks", int64(len(a.added)))
+		j.See("batches", int64(len(a.batches)))
+		j.See("completed", a.completions)
+		j.See("blocks", int64(len(a.added)))
 	}
-	j.r.Counts["applications"] = int64(len(m.apps))
-	j.r.Counts["epochs"] = m.epochs
-	j.r.Counts["offices"] = m.offices
-	j.r.Counts["refused"] = m.refused
-	return j.result()
+	j.Found.Counts["applications"] = int64(len(m.apps))
+	j.Found.Counts["epochs"] = m.epochs
+	j.Found.Counts["offices"] = m.offices
+	j.Found.Counts["refused"] = m.refused
+	return j.Result()
 }
 
 // ledgerModel is what the log says, as far as the rules need it.
 type ledgerModel struct {
-	j        *judge
+	j        *Judge
 	line     *ledgerLine  // that is applied
 	rest     []ledgerLine // of the same entry, behind it
 	commands int64
@@ -48,7 +48,7 @@ type ledgerModel struct {
 }
 
 // replay applies a whole log.
-func replay(log []ledgerLine, j *judge) *ledgerModel {
+func replay(log []ledgerLine, j *Judge) *ledgerModel {
 	m := &ledgerModel{
 		j: j, leaders: map[uint64]string{}, stores: map[string]uint64{}, open: map[uint64]string{}, apps: map[uint64]*appModel{},
 	}
@@ -57,7 +57,7 @@ func replay(log []ledgerLine, j *judge) *ledgerModel {
 			m.line, m.rest = l, behind(log[i:])
 			m.commands++
 			if err := m.apply(l); err != nil {
-				j.doubt("entry %d, command %d (%s): %v", l.Index, l.N, l.Kind, err)
+				j.Doubt("entry %d, command %d (%s): %v", l.Index, l.N, l.Kind, err)
 			}
 		}
 	}
@@ -75,7 +75,7 @@ func behind(log []ledgerLine) []ledgerLine {
 
 // bad is a rule that the command broke.
 func (m *ledgerModel) bad(format string, args ...any) {
-	m.j.bad("entry %d (%s): %s", m.line.Index, m.line.Kind, fmt.Sprintf(format, args...))
+	m.j.Bad("entry %d (%s): %s", m.line.Index, m.line.Kind, fmt.Sprintf(format, args...))
 }
 
 // apply finds what the kind of a command means here. Kinds that no rule is about are left out.

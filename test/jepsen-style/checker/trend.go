@@ -22,35 +22,35 @@ type Count struct {
 // Monotonic checks that no counter goes back from one time to a later one, and that one has the same value wherever it is
 // told for one time.
 func Monotonic(workload string, counts []Count) Result {
-	j := judging("monotonic", workload)
+	j := Judging("monotonic", workload)
 	sorted := slices.Clone(counts)
 	slices.SortStableFunc(sorted, func(a, b Count) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.At, b.At))
 	})
 	for i, c := range sorted {
-		j.see("counts", 1)
+		j.See("counts", 1)
 		if i == 0 || sorted[i-1].Key != c.Key {
-			j.r.Counts["keys"]++
+			j.Found.Counts["keys"]++
 			continue
 		}
 		switch b := sorted[i-1]; {
 		case b.At == c.At && b.Value != c.Value:
-			j.bad("%q is %d at %d in %s, and %d in %s", c.Key, b.Value, c.At, b.Where, c.Value, c.Where)
+			j.Bad("%q is %d at %d in %s, and %d in %s", c.Key, b.Value, c.At, b.Where, c.Value, c.Where)
 		case b.Value > c.Value:
-			j.bad("%q is %d at %d in %s, and was %d at %d in %s", c.Key, c.Value, c.At, c.Where, b.Value, b.At, b.Where)
+			j.Bad("%q is %d at %d in %s, and was %d at %d in %s", c.Key, c.Value, c.At, c.Where, b.Value, b.At, b.Where)
 		}
 	}
-	return j.result()
+	return j.Result()
 }
 
 // Convergence checks that soon after the last fault is healed all applications have done what was due: a history.Read at
 // whoever leads shows each of them with no more than a batch pending. Applications that are stopped have.
 func Convergence(run *Run, within time.Duration) Result {
-	j := judging("convergence", "")
+	j := Judging("convergence", "")
 	var healed int64
 	for _, f := range history.Faults(run.Events) {
 		if f.Ended() == history.Forever {
-			j.bad("event %d: %s was never healed", f.Begin.Index, f.Begin.F)
+			j.Bad("event %d: %s was never healed", f.Begin.Index, f.Begin.F)
 			continue
 		}
 		healed = max(healed, f.Ended())
@@ -68,7 +68,7 @@ func Convergence(run *Run, within time.Duration) Result {
 		}
 		c, err := decode[history.Counts](e.Index, e.Value)
 		if err != nil {
-			j.doubt("%v", err)
+			j.Doubt("%v", err)
 			continue
 		}
 		key := appKey(c.App, c.ID)
@@ -88,29 +88,29 @@ func Convergence(run *Run, within time.Duration) Result {
 		took := time.Duration(a.at - healed)
 		switch {
 		case a.at == 0:
-			j.doubt("nobody has read %s after the last fault", name)
+			j.Doubt("nobody has read %s after the last fault", name)
 		case !a.settled && took < within:
-			j.doubt("%s was last read %v after the last fault, with %d batches pending", name, took, a.seen.Pending)
+			j.Doubt("%s was last read %v after the last fault, with %d batches pending", name, took, a.seen.Pending)
 		case took > within:
-			j.bad("%s has %d batches pending %v after the last fault, expected it to have caught up within %v", name, a.seen.Pending, took, within)
+			j.Bad("%s has %d batches pending %v after the last fault, expected it to have caught up within %v", name, a.seen.Pending, took, within)
 		default:
 			slowest = max(slowest, took.Milliseconds())
-			j.see("applications", 1)
+			j.See("applications", 1)
 		}
 	}
-	j.r.Counts["milliseconds"] = slowest
-	return j.result()
+	j.Found.Counts["milliseconds"] = slowest
+	return j.Result()
 }
 
 // MinimumRate checks that before the first fault clients got something done: least records a second were acknowledged, or
 // operations where nobody sends records: answers to reads say nothing about sends. A cluster that does nothing breaks no
 // promise either.
 func MinimumRate(run *Run, workload string, least float64) Result {
-	j := judging("minimum-rate", workload)
+	j := Judging("minimum-rate", workload)
 	ops, err := history.Pair(run.Events)
 	if err != nil {
-		j.doubt("%v", err)
-		return j.result()
+		j.Doubt("%v", err)
+		return j.Result()
 	}
 	until := history.Forever
 	if faults := history.Faults(run.Events); len(faults) > 0 {
@@ -131,28 +131,28 @@ func MinimumRate(run *Run, workload string, least float64) Result {
 		}
 		n, err := weight(o)
 		if err != nil {
-			j.doubt("%v", err)
+			j.Doubt("%v", err)
 			continue
 		}
 		done += n
 		last = max(last, o.End.Time)
 	}
 	if done == 0 {
-		j.doubt("nothing was acknowledged before the first fault")
-		return j.result()
+		j.Doubt("nothing was acknowledged before the first fault")
+		return j.Result()
 	}
 	if until != history.Forever {
 		last = until
 	}
 	seconds := time.Duration(last - first).Seconds()
 	rate := float64(done) / max(seconds, 1e-9)
-	j.see("acknowledged before faults", done)
-	j.r.Counts["milliseconds"] = time.Duration(last - first).Milliseconds()
-	j.r.Counts["per second"] = int64(rate)
+	j.See("acknowledged before faults", done)
+	j.Found.Counts["milliseconds"] = time.Duration(last - first).Milliseconds()
+	j.Found.Counts["per second"] = int64(rate)
 	if rate < least {
-		j.bad("%.1f a second were acknowledged before the first fault, in %.1f s, expected %.1f at least", rate, seconds, least)
+		j.Bad("%.1f a second were acknowledged before the first fault, in %.1f s, expected %.1f at least", rate, seconds, least)
 	}
-	return j.result()
+	return j.Result()
 }
 
 // weight is what an operation gets done: its records, or itself.
@@ -171,32 +171,32 @@ func weight(o *history.Op) (int64, error) {
 // time from the operation's beginning to its end, nor within the grace before. except names operations that their own
 // client broke off on purpose, by their error.
 func Unexplained(run *Run, grace time.Duration, except ...*regexp.Regexp) Result {
-	j := judging("unexplained", "")
+	j := Judging("unexplained", "")
 	ops, err := history.Pair(run.Events)
 	if err != nil {
-		j.doubt("%v", err)
-		return j.result()
+		j.Doubt("%v", err)
+		return j.Result()
 	}
 	faults := history.Faults(run.Events)
-	j.see("operations", int64(len(ops)))
+	j.See("operations", int64(len(ops)))
 	for i := range ops {
 		o := &ops[i]
 		if o.Type() != history.Info {
 			continue
 		}
-		j.r.Counts["unknown"]++
+		j.Found.Counts["unknown"]++
 		if slices.ContainsFunc(except, func(p *regexp.Regexp) bool { return p.MatchString(o.End.Error) }) {
-			j.r.Counts["excepted"]++
+			j.Found.Counts["excepted"]++
 			continue
 		}
 		if slices.ContainsFunc(faults, func(f history.Fault) bool { return overlaps(o, &f, grace) }) {
-			j.r.Counts["explained"]++
+			j.Found.Counts["explained"]++
 			continue
 		}
-		j.r.Unexplained++
-		j.bad("event %d: %s of %q ended as unknown (%s), and no fault was in effect", o.Invoke.Index, o.Invoke.F, o.Invoke.Workload, cmp.Or(o.End.Error, "no end"))
+		j.Found.Unexplained++
+		j.Bad("event %d: %s of %q ended as unknown (%s), and no fault was in effect", o.Invoke.Index, o.Invoke.F, o.Invoke.Workload, cmp.Or(o.End.Error, "no end"))
 	}
-	return j.result()
+	return j.Result()
 }
 
 // overlaps reports whether a fault, and the time after it that clients may still feel it, touches an operation.
@@ -229,7 +229,7 @@ const leakSamples = 10
 // Leaks checks that no process holds more and more: the slope of each thing stays below the limit per hour. The first
 // third of a process' samples is left out, in which it gets warm.
 func Leaks(samples []Sample, least time.Duration, limit Growth) Result {
-	j := judging("leaks", "")
+	j := Judging("leaks", "")
 	by := map[string][]Sample{}
 	for _, s := range samples {
 		key := fmt.Sprintf("%s, start %d", s.Node, s.Start)
@@ -240,7 +240,7 @@ func Leaks(samples []Sample, least time.Duration, limit Growth) Result {
 		slices.SortFunc(all, func(a, b Sample) int { return cmp.Compare(a.Seconds, b.Seconds) })
 		all = all[len(all)/3:]
 		if len(all) < leakSamples || all[len(all)-1].Seconds-all[0].Seconds < least.Seconds() {
-			j.r.Counts["too short"]++
+			j.Found.Counts["too short"]++
 			continue
 		}
 		for _, thing := range []struct {
@@ -255,13 +255,13 @@ func Leaks(samples []Sample, least time.Duration, limit Growth) Result {
 			if thing.limit == 0 {
 				continue
 			}
-			j.see("slopes", 1)
+			j.See("slopes", 1)
 			if grows := slope(all, thing.of) * 3600; grows > thing.limit {
-				j.bad("%s gets %.0f %s more per hour, expected %.0f at most", key, grows, thing.name, thing.limit)
+				j.Bad("%s gets %.0f %s more per hour, expected %.0f at most", key, grows, thing.name, thing.limit)
 			}
 		}
 	}
-	return j.result()
+	return j.Result()
 }
 
 // slope is that of the line with the least squares, per second.
@@ -281,13 +281,13 @@ func slope(all []Sample, of func(Sample) int64) float64 {
 // Required checks that rare states were seen often enough over many runs: what no run has come to was not tested. seen
 // counts states by name; each that is required was seen once at least.
 func Required(seen map[string]int64, required ...string) Result {
-	j := judging("required", "")
+	j := Judging("required", "")
 	for _, name := range required {
-		j.see("states", 1)
-		j.r.Counts[name] = seen[name]
+		j.See("states", 1)
+		j.Found.Counts[name] = seen[name]
 		if seen[name] == 0 {
-			j.bad("%s was never seen", name)
+			j.Bad("%s was never seen", name)
 		}
 	}
-	return j.result()
+	return j.Result()
 }

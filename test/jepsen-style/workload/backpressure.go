@@ -116,7 +116,7 @@ func (w *backpressure) Check(dir string, run *checker.Run) []checker.Result {
 
 // calm looks how long acknowledgements took after the backlog was gone.
 func (v *evidence) calm() checker.Result {
-	j := judging("latency", v.workload)
+	j := checker.Judging("latency", v.workload)
 	var took []time.Duration
 	for i := range v.ops {
 		o := &v.ops[i]
@@ -124,38 +124,38 @@ func (v *evidence) calm() checker.Result {
 			took = append(took, time.Duration(o.End.Time-o.Invoke.Time))
 		}
 	}
-	j.see("acknowledgements", int64(len(took)))
+	j.See("acknowledgements", int64(len(took)))
 	if len(took) == 0 {
-		return j.result()
+		return j.Result()
 	}
 	slices.Sort(took)
 	p90 := took[len(took)*9/10]
-	j.r.Counts["p90_ms"] = p90.Milliseconds()
+	j.Found.Counts["p90_ms"] = p90.Milliseconds()
 	if p90 > calmLatency {
-		j.bad("9 in 10 acknowledgements took up to %v when there was no backlog, expected up to %v", p90, calmLatency)
+		j.Bad("9 in 10 acknowledgements took up to %v when there was no backlog, expected up to %v", p90, calmLatency)
 	}
-	return j.result()
+	return j.Result()
 }
 
 // backlog: there was one, and in the end all that was received is processed.
 func (v *evidence) backlog() checker.Result {
-	j := judging("backlog", v.workload)
+	j := checker.Judging("backlog", v.workload)
 	views := viewsOf[history.Counts](v, history.Read, j)
 	most := int64(0)
 	for _, x := range views {
-		j.see("reads", 1)
+		j.See("reads", 1)
 		most = max(most, x.value.Received-x.value.Processed)
 	}
-	j.r.Counts["most records that waited"] = most
+	j.Found.Counts["most records that waited"] = most
 	if len(views) == 0 {
-		return j.result()
+		return j.Result()
 	}
 	last := views[len(views)-1].value
 	if last.State != history.Stopped || last.Received != last.Processed {
-		j.bad("in the end the application is %s, %d records were received and %d processed", last.State, last.Received, last.Processed)
+		j.Bad("in the end the application is %s, %d records were received and %d processed", last.State, last.Received, last.Processed)
 	}
 	if acked := v.acked.Len(); last.Received < acked {
-		j.bad("in the end %d records were received, %d were acknowledged", last.Received, acked)
+		j.Bad("in the end %d records were received, %d were acknowledged", last.Received, acked)
 	}
-	return j.result()
+	return j.Result()
 }

@@ -12,11 +12,11 @@ import (
 // the output: every batch that is completed is there, and has its own records and no others.
 func (v *evidence) contents() checker.Result {
 	saved, _ := checker.Outputs(v.workload, filepath.Join(v.dir, outputsPrefix), "") // once tells what is wrong with the files
-	j := judging("batch contents", v.workload)
+	j := checker.Judging("batch contents", v.workload)
 	batches, err := checker.Allocated(v.run, v.app.ID)
 	if err != nil {
-		j.doubt("%v", err)
-		return j.result()
+		j.Doubt("%v", err)
+		return j.Result()
 	}
 	there := map[int64]*checker.SavedBatch{}
 	for i := range saved.Batches {
@@ -29,22 +29,22 @@ func (v *evidence) contents() checker.Result {
 		switch {
 		case b.Dropped: // what runs when it is stopped at once may come to its end or not
 		case !b.Completed:
-			j.bad("batch %d was allocated and never completed", b.Time)
+			j.Bad("batch %d was allocated and never completed", b.Time)
 		case dir == nil:
-			j.bad("batch %d is completed, and its directory is not there", b.Time)
+			j.Bad("batch %d is completed, and its directory is not there", b.Time)
 		default:
-			j.see("batches", 1)
-			j.sameRecords(b, dir)
+			j.See("batches", 1)
+			sameRecords(j, b, dir)
 		}
 	}
 	for _, dir := range there {
-		j.bad("%s: the ledger knows no such batch", dir.Dir)
+		j.Bad("%s: the ledger knows no such batch", dir.Dir)
 	}
-	return j.result()
+	return j.Result()
 }
 
 // sameRecords holds one batch against its directory.
-func (j *judge) sameRecords(b *checker.AllocatedBatch, dir *checker.SavedBatch) {
+func sameRecords(j *checker.Judge, b *checker.AllocatedBatch, dir *checker.SavedBatch) {
 	want, records := map[string]int{}, int64(0)
 	for _, r := range b.Ranges {
 		for n := r.First; n <= r.Last; n++ {
@@ -53,14 +53,14 @@ func (j *judge) sameRecords(b *checker.AllocatedBatch, dir *checker.SavedBatch) 
 		}
 	}
 	if records != b.Records {
-		j.bad("batch %d was given blocks of %d records, with %d positions", b.Time, b.Records, records)
+		j.Bad("batch %d was given blocks of %d records, with %d positions", b.Time, b.Records, records)
 	}
 	got := map[string]int{}
 	if err := dir.Lines(func(line []byte) error { got[string(line)]++; return nil }); err != nil {
-		j.doubt("%v", err)
+		j.Doubt("%v", err)
 		return
 	}
-	j.r.Counts["records"] += records
+	j.Found.Counts["records"] += records
 	if maps.Equal(want, got) {
 		return
 	}
@@ -72,5 +72,5 @@ func (j *judge) sameRecords(b *checker.AllocatedBatch, dir *checker.SavedBatch) 
 			}
 		}
 	}
-	j.bad("%s does not hold what the ledger gave its batch: %s", dir.Dir, wrong[0])
+	j.Bad("%s does not hold what the ledger gave its batch: %s", dir.Dir, wrong[0])
 }

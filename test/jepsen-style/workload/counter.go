@@ -59,7 +59,7 @@ func checkTotals(v *evidence) []checker.Result {
 	if err != nil {
 		return append(results, unknown("totals", v.workload, err))
 	}
-	j := judging("totals", v.workload)
+	j := checker.Judging("totals", v.workload)
 	want := map[string]int64{}
 	got := byTime(batches)
 	for i := range o.batches {
@@ -73,28 +73,28 @@ func checkTotals(v *evidence) []checker.Result {
 
 // monotone holds the totals of each batch against those before it: no key goes back or away.
 func monotone(v *evidence, batches []counted) checker.Result {
-	j := judging("monotone", v.workload)
+	j := checker.Judging("monotone", v.workload)
 	var last *counted
 	for i := range batches {
 		b := &batches[i]
-		j.see("totals", int64(len(b.counts)))
+		j.See("totals", int64(len(b.counts)))
 		if last != nil {
 			for key, n := range last.counts {
 				if b.counts[key] < n {
-					j.bad("%s: %q has %d, it had %d in batch %d", b.dir, key, b.counts[key], n, last.time)
+					j.Bad("%s: %q has %d, it had %d in batch %d", b.dir, key, b.counts[key], n, last.time)
 				}
 			}
 		}
 		last = b
 	}
-	return j.result()
+	return j.Result()
 }
 
 // bounds holds the last totals against what was sent: at least what was acknowledged, at most what may have been taken.
 func (v *evidence) bounds(batches []counted, line text) checker.Result {
-	j := judging("final totals", v.workload)
+	j := checker.Judging("final totals", v.workload)
 	if len(batches) == 0 {
-		return j.result()
+		return j.Result()
 	}
 	acked, all := map[string]int64{}, map[string]int64{}
 	for _, s := range []struct {
@@ -116,26 +116,26 @@ func (v *evidence) bounds(batches []counted, line text) checker.Result {
 		}
 	}
 	last := batches[len(batches)-1]
-	j.see("acknowledged", v.acked.Len())
+	j.See("acknowledged", v.acked.Len())
 	for key, most := range all {
 		n := last.counts[key]
-		j.see("keys", 1)
+		j.See("keys", 1)
 		if n < acked[key] {
-			j.r.Lost += acked[key] - n
-			j.bad("%s: %q has %d, %d were acknowledged", last.dir, key, n, acked[key])
+			j.Found.Lost += acked[key] - n
+			j.Bad("%s: %q has %d, %d were acknowledged", last.dir, key, n, acked[key])
 		}
 		if n > most {
-			j.r.Duplicated += n - most
-			j.bad("%s: %q has %d, %d were sent", last.dir, key, n, most)
+			j.Found.Duplicated += n - most
+			j.Bad("%s: %q has %d, %d were sent", last.dir, key, n, most)
 		}
 	}
 	for key, n := range last.counts {
 		if all[key] == 0 {
-			j.r.Phantom += n
-			j.bad("%s: %q has %d, none was sent", last.dir, key, n)
+			j.Found.Phantom += n
+			j.Bad("%s: %q has %d, none was sent", last.dir, key, n)
 		}
 	}
-	return j.result()
+	return j.Result()
 }
 
 // newWindow counts words within 3 batches, each batch, by the stock application: what leaves is subtracted.
@@ -182,20 +182,20 @@ func newWindows() Workload {
 // checkWindow holds every window of an output against the oracle: length and slide are in batches.
 func checkWindow(v *evidence, prefix string, length, slide int) []checker.Result {
 	saved, outputs := checker.Outputs(v.workload, filepath.Join(v.dir, prefix), "")
-	j := judging("windows "+prefix, v.workload)
+	j := checker.Judging("windows "+prefix, v.workload)
 	batches, err := countsOf(saved)
 	if err != nil {
-		return []checker.Result{outputs, unknown(j.r.Checker, v.workload, err)}
+		return []checker.Result{outputs, unknown(j.Found.Checker, v.workload, err)}
 	}
 	o, err := oracleOf(v, words(v.app.Seed, countedKeys))
 	if err != nil {
-		return []checker.Result{outputs, unknown(j.r.Checker, v.workload, err)}
+		return []checker.Result{outputs, unknown(j.Found.Checker, v.workload, err)}
 	}
 	got := byTime(batches)
 	for i := range o.batches {
 		if (i+1)%slide != 0 {
 			if b := got[o.batches[i].Time]; b != nil {
-				j.bad("%s: no window ends there", b.dir)
+				j.Bad("%s: no window ends there", b.dir)
 			}
 			continue
 		}

@@ -30,7 +30,7 @@ type view[T any] struct {
 }
 
 // viewsOf gives the answers to reads of one kind, in order of index.
-func viewsOf[T any](v *evidence, f string, j *judge) []view[T] {
+func viewsOf[T any](v *evidence, f string, j *checker.Judge) []view[T] {
 	var views []view[T]
 	for i := range v.ops {
 		o := &v.ops[i]
@@ -39,7 +39,7 @@ func viewsOf[T any](v *evidence, f string, j *judge) []view[T] {
 		}
 		x, err := value[T](o)
 		if err != nil {
-			j.doubt("%v", err)
+			j.Doubt("%v", err)
 			continue
 		}
 		views = append(views, view[T]{value: x, index: o.End.RaftIndex, node: o.Invoke.Node, start: o.Start(), end: o.Return(), event: o.End.Index})
@@ -51,7 +51,7 @@ func viewsOf[T any](v *evidence, f string, j *judge) []view[T] {
 // reads are the reads of counts, and what was sent meanwhile.
 type reads struct {
 	*evidence
-	*judge
+	*checker.Judge
 	views   []view[history.Counts] // in order of index
 	records []*sent
 }
@@ -63,8 +63,8 @@ type sent struct {
 }
 
 func readsOf(v *evidence) *reads {
-	r := &reads{evidence: v, judge: judging("ledger reads", v.workload)}
-	r.views = viewsOf[history.Counts](v, history.Read, r.judge)
+	r := &reads{evidence: v, Judge: checker.Judging("ledger reads", v.workload)}
+	r.views = viewsOf[history.Counts](v, history.Read, r.Judge)
 	known := map[string]*sent{}
 	for i := range v.ops {
 		o := &v.ops[i]
@@ -73,7 +73,7 @@ func readsOf(v *evidence) *reads {
 		}
 		x, err := value[history.Range](o)
 		if err != nil {
-			r.doubt("%v", err)
+			r.Doubt("%v", err)
 			continue
 		}
 		for n := x.First; n <= x.Last; n++ {
@@ -97,9 +97,9 @@ func readsOf(v *evidence) *reads {
 func (r *reads) check() checker.Result {
 	for i := range r.views {
 		x := &r.views[i]
-		r.see("reads", 1)
+		r.See("reads", 1)
 		if c := x.value; c.Received < c.Processed+c.Queued+c.Discarded {
-			r.bad("event %d: %d received, %d processed, %d queued, %d discarded", x.event, c.Received, c.Processed, c.Queued, c.Discarded)
+			r.Bad("event %d: %d received, %d processed, %d queued, %d discarded", x.event, c.Received, c.Processed, c.Queued, c.Discarded)
 		}
 		if i > 0 {
 			r.follows(&r.views[i-1], x)
@@ -107,8 +107,8 @@ func (r *reads) check() checker.Result {
 	}
 	r.inTime()
 	r.atIndex()
-	backwards(r.evidence, r.judge, r.views)
-	return r.result()
+	backwards(r.evidence, r.Judge, r.views)
+	return r.Result()
 }
 
 // follows holds two reads against each other that are neighbours in the order of the log.
@@ -117,12 +117,12 @@ func (r *reads) follows(a, b *view[history.Counts]) {
 	x.Stale, y.Stale = false, false
 	if a.index == b.index {
 		if x != y {
-			r.bad("events %d and %d: two reads at index %d: %+v and %+v", a.event, b.event, a.index, x, y)
+			r.Bad("events %d and %d: two reads at index %d: %+v and %+v", a.event, b.event, a.index, x, y)
 		}
 		return
 	}
 	if y.Received < x.Received || y.Processed < x.Processed || y.Discarded < x.Discarded || y.Allocated < x.Allocated || y.Completed < x.Completed || y.Zero != x.Zero {
-		r.bad("events %d and %d: at index %d %+v, at index %d %+v: something went back", a.event, b.event, a.index, x, b.index, y)
+		r.Bad("events %d and %d: at index %d %+v, at index %d %+v: something went back", a.event, b.event, a.index, x, b.index, y)
 	}
 }
 
@@ -138,14 +138,14 @@ func (r *reads) inTime() {
 	before := func(times []int64, t int64) int64 { n, _ := slices.BinarySearch(times, t); return int64(n) }
 	linear := slices.DeleteFunc(slices.Clone(r.views), func(x view[history.Counts]) bool { return x.node != "" })
 	for _, x := range linear {
-		r.see("linearizable reads", 1)
+		r.See("linearizable reads", 1)
 		if n := before(acked, x.start); x.value.Received < n {
-			r.bad("event %d: %d records received at index %d, %d were acknowledged before the read began", x.event, x.value.Received, x.index, n)
+			r.Bad("event %d: %d records received at index %d, %d were acknowledged before the read began", x.event, x.value.Received, x.index, n)
 		}
 	}
 	for _, x := range r.views {
 		if n := before(begun, x.end); x.value.Received > n {
-			r.bad("event %d: %d records received at index %d, %d were sent before the read ended", x.event, x.value.Received, x.index, n)
+			r.Bad("event %d: %d records received at index %d, %d were sent before the read ended", x.event, x.value.Received, x.index, n)
 		}
 	}
 	slices.SortFunc(linear, func(a, b view[history.Counts]) int { return cmp.Compare(a.end, b.end) })
@@ -156,7 +156,7 @@ func (r *reads) inTime() {
 	for _, x := range linear {
 		n, _ := slices.BinarySearchFunc(linear, x.start, func(a view[history.Counts], t int64) int { return cmp.Compare(a.end, t) })
 		if x.index < highest[n] {
-			r.bad("event %d: read at index %d, one that had ended before saw index %d", x.event, x.index, highest[n])
+			r.Bad("event %d: read at index %d, one that had ended before saw index %d", x.event, x.index, highest[n])
 		}
 	}
 }
@@ -172,18 +172,18 @@ func (r *reads) atIndex() {
 		}
 	}
 	slices.Sort(committed)
-	r.see("records with an index", int64(len(committed)))
+	r.See("records with an index", int64(len(committed)))
 	for _, x := range r.views {
 		n, _ := slices.BinarySearch(committed, x.index+1)
 		if x.value.Received < int64(n) {
-			r.bad("event %d: %d records received at index %d, %d were acknowledged as committed up to there", x.event, x.value.Received, x.index, n)
+			r.Bad("event %d: %d records received at index %d, %d were acknowledged as committed up to there", x.event, x.value.Received, x.index, n)
 		}
 	}
 }
 
 // backwards finds reads of one node's copy at an index lower than that of a read before: a copy goes back only where
 // its process is started again.
-func backwards[T any](v *evidence, j *judge, views []view[T]) {
+func backwards[T any](v *evidence, j *checker.Judge, views []view[T]) {
 	byNode := map[string][]view[T]{}
 	for _, x := range views {
 		if x.node != "" {
@@ -195,9 +195,9 @@ func backwards[T any](v *evidence, j *judge, views []view[T]) {
 		slices.SortFunc(all, func(a, b view[T]) int { return cmp.Compare(a.event, b.event) })
 		for i := 1; i < len(all); i++ {
 			a, b := all[i-1], all[i]
-			j.see("reads of single nodes", 1)
+			j.See("reads of single nodes", 1)
 			if b.index < a.index && !restarted(faults, node, a.start, b.end) {
-				j.bad("event %d: node %s shows index %d, event %d before it index %d", b.event, node, b.index, a.event, a.index)
+				j.Bad("event %d: node %s shows index %d, event %d before it index %d", b.event, node, b.index, a.event, a.index)
 			}
 		}
 	}
@@ -221,34 +221,34 @@ func restarted(faults []history.Fault, node string, from, to int64) bool {
 
 // checkBatches: batch times have no gaps, the records of a batch never change, and what is completed stays so.
 func checkBatches(v *evidence) checker.Result {
-	j := judging("batches", v.workload)
+	j := checker.Judging("batches", v.workload)
 	views := viewsOf[batchList](v, batchesOp, j)
 	records, done := map[int64]int64{}, map[int64]bool{}
 	for _, x := range views {
 		for i, b := range x.value.Batches {
-			j.see("batches", 1)
+			j.See("batches", 1)
 			if i > 0 && b.Time != x.value.Batches[i-1].Time+v.app.BatchMS {
-				j.bad("event %d: batch %d follows batch %d, the interval is %d ms", x.event, b.Time, x.value.Batches[i-1].Time, v.app.BatchMS)
+				j.Bad("event %d: batch %d follows batch %d, the interval is %d ms", x.event, b.Time, x.value.Batches[i-1].Time, v.app.BatchMS)
 			}
 			if n, ok := records[b.Time]; ok && n != b.Records {
-				j.bad("event %d: batch %d has %d records, it had %d", x.event, b.Time, b.Records, n)
+				j.Bad("event %d: batch %d has %d records, it had %d", x.event, b.Time, b.Records, n)
 			}
 			if done[b.Time] && !b.Complete {
-				j.bad("event %d: batch %d is not completed at index %d, it was before", x.event, b.Time, x.index)
+				j.Bad("event %d: batch %d is not completed at index %d, it was before", x.event, b.Time, x.index)
 			}
 			if i > 0 && b.Complete && !x.value.Batches[i-1].Complete {
-				j.bad("event %d: batch %d is completed before batch %d", x.event, b.Time, x.value.Batches[i-1].Time)
+				j.Bad("event %d: batch %d is completed before batch %d", x.event, b.Time, x.value.Batches[i-1].Time)
 			}
 			records[b.Time], done[b.Time] = b.Records, done[b.Time] || b.Complete
 		}
 	}
 	backwards(v, j, views)
-	return j.result()
+	return j.Result()
 }
 
 // checkReceivers: the instance of a stream never goes back, and is the same for all who look at the same index.
 func checkReceivers(v *evidence) checker.Result {
-	j := judging("receivers", v.workload)
+	j := checker.Judging("receivers", v.workload)
 	views := viewsOf[receiverList](v, receiversOp, j)
 	type seen struct {
 		receiverRow
@@ -257,17 +257,17 @@ func checkReceivers(v *evidence) checker.Result {
 	last := map[int32]seen{}
 	for _, x := range views {
 		for _, r := range x.value.Receivers {
-			j.see("receivers", 1)
+			j.See("receivers", 1)
 			was, ok := last[r.Stream]
 			switch {
 			case ok && r.Instance < was.Instance:
-				j.bad("event %d: stream %d has instance %d at index %d, it had %d", x.event, r.Stream, r.Instance, x.index, was.Instance)
+				j.Bad("event %d: stream %d has instance %d at index %d, it had %d", x.event, r.Stream, r.Instance, x.index, was.Instance)
 			case ok && was.index == x.index && r != was.receiverRow:
-				j.bad("event %d: stream %d is %+v at index %d, another read there saw %+v", x.event, r.Stream, r, x.index, was.receiverRow)
+				j.Bad("event %d: stream %d is %+v at index %d, another read there saw %+v", x.event, r.Stream, r, x.index, was.receiverRow)
 			}
 			last[r.Stream] = seen{r, x.index}
 		}
 	}
 	backwards(v, j, views)
-	return j.result()
+	return j.Result()
 }

@@ -23,10 +23,10 @@ func TestAReadSeesAtLeastWhatWasAcknowledgedUpToItsIndex(t *testing.T) {
 		{30, 3, checker.Valid},
 		{30, 1, checker.Invalid},
 	} {
-		r := &reads{judge: judging("ledger reads", "ledger"), records: records}
+		r := &reads{Judge: checker.Judging("ledger reads", "ledger"), records: records}
 		r.views = []view[history.Counts]{{value: history.Counts{Received: c.received}, index: c.index}}
 		r.atIndex()
-		if got := r.result(); got.Verdict != c.want {
+		if got := r.Result(); got.Verdict != c.want {
 			t.Errorf("%d received at index %d: %+v, expected %v", c.received, c.index, got, c.want)
 		}
 	}

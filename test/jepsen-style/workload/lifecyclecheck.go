@@ -13,19 +13,19 @@ func (w *lifecycle) Check(dir string, run *checker.Run) []checker.Result {
 	if err != nil {
 		return []checker.Result{unknown("lifecycle", w.Name(), err)}
 	}
-	l := &lives{judge: judging("lifecycle", w.Name()), requests: map[string]uint64{}, names: map[uint64]string{}, stopped: map[uint64]uint64{}}
+	l := &lives{Judge: checker.Judging("lifecycle", w.Name()), requests: map[string]uint64{}, names: map[uint64]string{}, stopped: map[uint64]uint64{}}
 	for _, o := range history.Of(ops, w.Name()) {
 		if o.Type() == history.OK {
 			l.take(&o)
 		}
 	}
 	l.inOrder()
-	return []checker.Result{l.result(), checker.Apps(run, w.Name(), dir)}
+	return []checker.Result{l.Result(), checker.Apps(run, w.Name(), dir)}
 }
 
 // lives is what replies said of applications.
 type lives struct {
-	*judge
+	*checker.Judge
 	requests map[string]uint64 // request -> application
 	names    map[uint64]string
 	stopped  map[uint64]uint64 // application -> index of its stop
@@ -44,35 +44,35 @@ func (l *lives) take(o *history.Op) {
 	switch o.Invoke.F {
 	case history.Submit:
 		if v, err := value[history.Submission](o); err != nil {
-			l.doubt("%v", err)
+			l.Doubt("%v", err)
 		} else {
 			l.submitted(o, v)
 		}
 	case history.Stop:
 		v, err := value[history.StopValue](o)
 		if err != nil {
-			l.doubt("%v", err)
+			l.Doubt("%v", err)
 			return
 		}
-		l.see("stops", 1)
+		l.See("stops", 1)
 		if at, ok := l.stopped[v.ID]; ok && at != o.End.RaftIndex {
-			l.bad("event %d: application %d was stopped at index %d, another reply said %d", o.End.Index, v.ID, o.End.RaftIndex, at)
+			l.Bad("event %d: application %d was stopped at index %d, another reply said %d", o.End.Index, v.ID, o.End.RaftIndex, at)
 		}
 		l.stopped[v.ID] = o.End.RaftIndex
 	case history.Get:
 		v, err := value[history.Lookup](o)
 		if err != nil || v.App == nil {
-			l.doubt("event %d: a reply without an application: %v", o.End.Index, err)
+			l.Doubt("event %d: a reply without an application: %v", o.End.Index, err)
 			return
 		}
 		if v.App.Name != v.Name || v.ID != 0 && v.App.ID != v.ID {
-			l.bad("event %d: asked for %q with id %d, got %q with id %d", o.End.Index, v.Name, v.ID, v.App.Name, v.App.ID)
+			l.Bad("event %d: asked for %q with id %d, got %q with id %d", o.End.Index, v.Name, v.ID, v.App.Name, v.App.ID)
 		}
 		l.seen = append(l.seen, sighting{*v.App, o.End.RaftIndex, o.End.Index, v.ID == 0})
 	case history.List:
 		v, err := value[history.Listing](o)
 		if err != nil {
-			l.doubt("%v", err)
+			l.Doubt("%v", err)
 			return
 		}
 		l.listed(o, v)
@@ -81,26 +81,26 @@ func (l *lives) take(o *history.Op) {
 
 // submitted: one application for each request, whoever repeats it, named by the index of its entry.
 func (l *lives) submitted(o *history.Op, v history.Submission) {
-	l.see("submissions", 1)
+	l.See("submissions", 1)
 	if id, ok := l.requests[v.Request]; ok && id != v.ID {
-		l.bad("event %d: request %s made application %d, and %d before", o.End.Index, v.Request, v.ID, id)
+		l.Bad("event %d: request %s made application %d, and %d before", o.End.Index, v.Request, v.ID, id)
 	}
 	if v.ID != o.End.RaftIndex {
-		l.bad("event %d: application %d was submitted at index %d", o.End.Index, v.ID, o.End.RaftIndex)
+		l.Bad("event %d: application %d was submitted at index %d", o.End.Index, v.ID, o.End.RaftIndex)
 	}
 	if name, ok := l.names[v.ID]; ok && name != v.Name {
-		l.bad("event %d: application %d is %q, and was %q", o.End.Index, v.ID, v.Name, name)
+		l.Bad("event %d: application %d is %q, and was %q", o.End.Index, v.ID, v.Name, name)
 	}
 	l.requests[v.Request], l.names[v.ID] = v.ID, v.Name
 }
 
 // listed: of one name at most one application is not stopped, and that is the newest.
 func (l *lives) listed(o *history.Op, v history.Listing) {
-	l.see("listings", 1)
+	l.See("listings", 1)
 	newest := map[string]history.App{}
 	for _, a := range v.Apps {
 		if b, ok := newest[a.Name]; ok && b.State != history.Stopped {
-			l.bad("event %d: %q is in use by application %d, which is %s, and by %d", o.End.Index, a.Name, b.ID, b.State, a.ID)
+			l.Bad("event %d: %q is in use by application %d, which is %s, and by %d", o.End.Index, a.Name, b.ID, b.State, a.ID)
 		}
 		newest[a.Name] = a
 	}
@@ -124,22 +124,22 @@ func (l *lives) inOrder() {
 		}
 	})
 	for _, s := range l.seen {
-		l.see("sightings", 1)
+		l.See("sightings", 1)
 		was, ok := last[s.ID]
 		stop, asked := l.stopped[s.ID]
 		switch {
 		case rank[s.State] == 0 || s.State == history.Failed:
-			l.bad("event %d: application %d is %q", s.event, s.ID, s.State)
+			l.Bad("event %d: application %d is %q", s.event, s.ID, s.State)
 		case ok && was.index == s.index && was.State != s.State:
-			l.bad("event %d: application %d is %s at index %d, event %d says %s there", s.event, s.ID, s.State, s.index, was.event, was.State)
+			l.Bad("event %d: application %d is %s at index %d, event %d says %s there", s.event, s.ID, s.State, s.index, was.event, was.State)
 		case ok && rank[s.State] < rank[was.State]:
-			l.bad("event %d: application %d is %s at index %d, and was %s at index %d", s.event, s.ID, s.State, s.index, was.State, was.index)
+			l.Bad("event %d: application %d is %s at index %d, and was %s at index %d", s.event, s.ID, s.State, s.index, was.State, was.index)
 		case asked && stop <= s.index && s.State == history.Running:
-			l.bad("event %d: application %d is running at index %d, it was stopped at %d", s.event, s.ID, s.index, stop)
+			l.Bad("event %d: application %d is running at index %d, it was stopped at %d", s.event, s.ID, s.index, stop)
 		case asked && stop > s.index && s.State != history.Running:
-			l.bad("event %d: application %d is %s at index %d, it was stopped at %d", s.event, s.ID, s.State, s.index, stop)
+			l.Bad("event %d: application %d is %s at index %d, it was stopped at %d", s.event, s.ID, s.State, s.index, stop)
 		case s.ID > s.index:
-			l.bad("event %d: application %d is there at index %d", s.event, s.ID, s.index)
+			l.Bad("event %d: application %d is there at index %d", s.event, s.ID, s.index)
 		}
 		last[s.ID] = s
 		if s.newest {
@@ -156,7 +156,7 @@ func (l *lives) newest(s sighting, submitted []uint64) {
 			return
 		}
 		if l.names[id] == s.Name {
-			l.bad("event %d: the newest application %q at index %d is %d, and %d was submitted", s.event, s.Name, s.index, s.ID, id)
+			l.Bad("event %d: the newest application %q at index %d is %d, and %d was submitted", s.event, s.Name, s.index, s.ID, id)
 		}
 	}
 }

@@ -177,19 +177,19 @@ func (w membership) Check(_ string, run *checker.Run) []checker.Result {
 	if err != nil {
 		return []checker.Result{unknown("leaders", w.Name(), err)}
 	}
-	leaders, converged := judging("leaders", w.Name()), judging("converged", w.Name())
+	leaders, converged := checker.Judging("leaders", w.Name()), checker.Judging("converged", w.Name())
 	leaderOf, event := map[uint64]string{}, map[uint64]int64{}
 	var final []memberList
 	for _, o := range history.Of(ops, w.Name()) {
 		if o.Type() != history.OK || o.Invoke.F == transferOp {
 			if o.Invoke.F == transferOp {
-				leaders.r.Counts["transfers that are "+string(o.Type())]++
+				leaders.Found.Counts["transfers that are "+string(o.Type())]++
 			}
 			continue
 		}
 		v, err := value[memberList](&o)
 		if err != nil {
-			leaders.doubt("%v", err)
+			leaders.Doubt("%v", err)
 			continue
 		}
 		if o.Invoke.F == convergedOp {
@@ -198,16 +198,16 @@ func (w membership) Check(_ string, run *checker.Run) []checker.Result {
 		if v.Leader == "" {
 			continue
 		}
-		leaders.see("answers that name a leader", 1)
+		leaders.See("answers that name a leader", 1)
 		if was, ok := leaderOf[v.Term]; ok && was != v.Leader {
-			leaders.bad("event %d: %s leads in term %d, event %d says %s", o.End.Index, v.Leader, v.Term, event[v.Term], was)
+			leaders.Bad("event %d: %s leads in term %d, event %d says %s", o.End.Index, v.Leader, v.Term, event[v.Term], was)
 		}
 		leaderOf[v.Term], event[v.Term] = v.Leader, o.End.Index
 	}
-	leaders.r.Counts["terms"] = int64(len(leaderOf))
-	converged.see("nodes", int64(len(final)))
+	leaders.Found.Counts["terms"] = int64(len(leaderOf))
+	converged.See("nodes", int64(len(final)))
 	if len(final) > 0 && !agreed(final) {
-		converged.bad("nodes do not agree: %+v", final)
+		converged.Bad("nodes do not agree: %+v", final)
 	}
-	return []checker.Result{leaders.result(), converged.result()}
+	return []checker.Result{leaders.Result(), converged.Result()}
 }

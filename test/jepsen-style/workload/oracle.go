@@ -107,15 +107,15 @@ func byTime(batches []counted) map[int64]*counted {
 }
 
 // compare holds one batch against what it must have. A batch that has nothing may have no directory.
-func compare(j *judge, what string, time int64, got map[int64]*counted, want map[string]int64) {
+func compare(j *checker.Judge, what string, time int64, got map[int64]*counted, want map[string]int64) {
 	b := got[time]
 	if b == nil {
 		if len(want) > 0 {
-			j.bad("%s: batch %d is not there, expected %d keys", what, time, len(want))
+			j.Bad("%s: batch %d is not there, expected %d keys", what, time, len(want))
 		}
 		return
 	}
-	j.see("batches", 1)
+	j.See("batches", 1)
 	if maps.Equal(b.counts, want) {
 		return
 	}
@@ -132,21 +132,21 @@ func compare(j *judge, what string, time int64, got map[int64]*counted, want map
 			wrong = append(wrong, fmt.Sprintf("%q has %d, expected %d", k, b.counts[k], want[k]))
 		}
 	}
-	j.bad("%s: %d of %d keys are wrong: %s", b.dir, len(wrong), len(keys), strings.Join(wrong[:min(3, len(wrong))], ", "))
+	j.Bad("%s: %d of %d keys are wrong: %s", b.dir, len(wrong), len(keys), strings.Join(wrong[:min(3, len(wrong))], ", "))
 }
 
 // strangers finds batches that the ledger does not know, and comes to the verdict.
-func strangers(j *judge, o *oracle, batches []counted) checker.Result {
+func strangers(j *checker.Judge, o *oracle, batches []counted) checker.Result {
 	known := map[int64]bool{}
 	for _, b := range o.batches {
 		known[b.Time] = true
 	}
 	for _, b := range batches {
 		if !known[b.time] {
-			j.bad("%s: the ledger knows no such batch", b.dir)
+			j.Bad("%s: the ledger knows no such batch", b.dir)
 		}
 	}
-	return j.result()
+	return j.Result()
 }
 
 // words makes texts of 1 to 4 words out of keys different ones. A record's text is a function of seed, producer and

@@ -60,18 +60,18 @@ func (w *receiver) Check(dir string, _ *checker.Run) []checker.Result {
 			return append(results, unknown("exactly-once", w.Name(), err))
 		}
 	}
-	j := judging("cursors", w.Name())
+	j := checker.Judging("cursors", w.Name())
 	sure := &checker.IDs{}
 	for k := range receiverPartitions {
 		name := fmt.Sprintf("s%d", k)
 		at, err := cursorOf(filepath.Join(dir, cursors, "cursor-"+name))
 		if err != nil {
-			j.doubt("%v", err)
+			j.Doubt("%v", err)
 			continue
 		}
-		j.see("acknowledged to the source", int64(at))
+		j.See("acknowledged to the source", int64(at))
 		if at > highest[name] {
-			j.bad("the cursor of %s is at %d, the outputs end at %d", name, at, highest[name])
+			j.Bad("the cursor of %s is at %d, the outputs end at %d", name, at, highest[name])
 		}
 		// What is stored is stored in order: all before the last record that was is stored, too.
 		if last := max(at, highest[name]); last > 0 {
@@ -80,15 +80,15 @@ func (w *receiver) Check(dir string, _ *checker.Run) []checker.Result {
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, cursors))
 	if err != nil {
-		j.doubt("%v", err)
+		j.Doubt("%v", err)
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), "violation-") {
 			text, err := os.ReadFile(filepath.Join(dir, cursors, e.Name()))
-			j.bad("%s: %s %v", e.Name(), text, err)
+			j.Bad("%s: %s %v", e.Name(), text, err)
 		}
 	}
-	return append(results, j.result(), heldAgainst(w.Name(), sure, &checker.IDs{}, saved))
+	return append(results, j.Result(), heldAgainst(w.Name(), sure, &checker.IDs{}, saved))
 }
 
 // cursorOf reads a cursor; there is none before the first acknowledgement.

@@ -31,7 +31,7 @@ func newSink() Workload {
 				return objectsOf(v, commits, j, each)
 			})
 			inJournal.Checker, inObjects.Checker = inJournal.Checker+" in the sink", inObjects.Checker+" in object files"
-			return []checker.Result{objects, j.result(), inJournal, inObjects, v.positions()}
+			return []checker.Result{objects, j.Result(), inJournal, inObjects, v.positions()}
 		},
 	}
 }
@@ -43,12 +43,12 @@ type commits struct {
 }
 
 // journalOf reads what the sink has, and checks that every commit is whole and came in order.
-func journalOf(v *evidence) (commits, *judge) {
-	j := judging("commits", v.workload)
+func journalOf(v *evidence) (commits, *checker.Judge) {
+	j := checker.Judging("commits", v.workload)
 	c := commits{dir: v.dir}
 	entries, err := os.ReadDir(filepath.Join(v.dir, programs.JournalCommits))
 	if err != nil {
-		j.doubt("%v", err)
+		j.Doubt("%v", err)
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") {
@@ -60,29 +60,29 @@ func journalOf(v *evidence) (commits, *judge) {
 			err = json.Unmarshal(text, &b)
 		}
 		if err != nil || strconv.FormatInt(b.Time, 10) != e.Name() {
-			j.bad("commit %s of batch %d: %v", e.Name(), b.Time, err)
+			j.Bad("commit %s of batch %d: %v", e.Name(), b.Time, err)
 			continue
 		}
-		j.see("commits", 1)
+		j.See("commits", 1)
 		if b.Later != 0 {
-			j.bad("batch %d was committed first after batch %d was", b.Time, b.Later)
+			j.Bad("batch %d was committed first after batch %d was", b.Time, b.Later)
 		}
 		for i, p := range b.Parts {
 			if p.Index != i || p.Count != len(b.Parts) {
-				j.bad("batch %d: receipt %d of %d is that of partition %d of %d", b.Time, i, len(b.Parts), p.Index, p.Count)
+				j.Bad("batch %d: receipt %d of %d is that of partition %d of %d", b.Time, i, len(b.Parts), p.Index, p.Count)
 			}
 			text, err := os.ReadFile(filepath.Join(v.dir, programs.JournalParts, p.File))
 			if sum := crc32.Checksum(text, castagnoli); err != nil || sum != p.CRC32C {
-				j.bad("batch %d: part %s has checksum %08x, its receipt says %08x: %v", b.Time, p.File, sum, p.CRC32C, err)
+				j.Bad("batch %d: part %s has checksum %08x, its receipt says %08x: %v", b.Time, p.File, sum, p.CRC32C, err)
 			}
 		}
 		c.batches = append(c.batches, b)
 	}
 	late, err := os.ReadDir(filepath.Join(v.dir, programs.JournalLate))
 	if err != nil && !os.IsNotExist(err) {
-		j.doubt("%v", err)
+		j.Doubt("%v", err)
 	}
-	j.r.Counts["late commits that changed nothing"] = int64(len(late))
+	j.Found.Counts["late commits that changed nothing"] = int64(len(late))
 	return c, j
 }
 
@@ -108,7 +108,7 @@ func (c commits) records(each func(where, record string) error) error {
 }
 
 // objectsOf gives what the object files hold, and holds the number of records of each batch against that of the sink's.
-func objectsOf(v *evidence, c commits, j *judge, each func(where, record string) error) error {
+func objectsOf(v *evidence, c commits, j *checker.Judge, each func(where, record string) error) error {
 	dirs, err := filepath.Glob(filepath.Join(v.dir, programs.Objects+"-*"))
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func objectsOf(v *evidence, c commits, j *judge, each func(where, record string)
 			}
 		}
 		if committed != n {
-			j.bad("%s has %d records, the sink has %d of that batch", dir, n, committed)
+			j.Bad("%s has %d records, the sink has %d of that batch", dir, n, committed)
 		}
 	}
 	return nil

@@ -9,66 +9,11 @@ import (
 	"github.com/raftstream/raftstream/test/jepsen-style/history"
 )
 
-// detailsMax bounds the violations that a result describes; all are counted.
-const detailsMax = 20
-
-// judge gathers what a check finds. One that has seen nothing comes to Unknown.
-type judge struct {
-	r       checker.Result
-	seen    int64
-	wrong   int64
-	unknown bool
-}
-
-func judging(name, workload string) *judge {
-	return &judge{r: checker.Result{Checker: name, Workload: workload, Counts: map[string]int64{}}}
-}
-
-// see counts things that were held against what must be.
-func (j *judge) see(what string, n int64) {
-	j.r.Counts[what] += n
-	j.seen += n
-}
-
-// bad is a violation.
-func (j *judge) bad(format string, args ...any) {
-	j.wrong++
-	j.tell(format, args...)
-}
-
-// doubt is why a check cannot come to a verdict.
-func (j *judge) doubt(format string, args ...any) {
-	j.unknown = true
-	j.tell(format, args...)
-}
-
-func (j *judge) tell(format string, args ...any) {
-	if len(j.r.Details) < detailsMax {
-		j.r.Details = append(j.r.Details, fmt.Sprintf(format, args...))
-	}
-}
-
-// result comes to the verdict: a violation counts whatever else could not be checked.
-func (j *judge) result() checker.Result {
-	switch {
-	case j.wrong > 0:
-		j.r.Verdict, j.r.Counts["violations"] = checker.Invalid, j.wrong
-	case j.unknown || j.seen == 0:
-		j.r.Verdict = checker.Unknown
-		if j.seen == 0 {
-			j.tell("there was nothing to check")
-		}
-	default:
-		j.r.Verdict = checker.Valid
-	}
-	return j.r
-}
-
 // unknown is the result of a check that could not be made.
 func unknown(name, workload string, err error) checker.Result {
-	j := judging(name, workload)
-	j.doubt("%v", err)
-	return j.result()
+	j := checker.Judging(name, workload)
+	j.Doubt("%v", err)
+	return j.Result()
 }
 
 // evidence is what the folder of a run has of one workload.
@@ -151,7 +96,7 @@ var errStopped = fmt.Errorf("no more is wanted")
 // positions holds what producers heard when they came again against what they knew: an acknowledged record that the
 // cluster does not know any more is lost, though its producer may send it again.
 func (v *evidence) positions() checker.Result {
-	j := judging("positions", v.workload)
+	j := checker.Judging("positions", v.workload)
 	for i := range v.ops {
 		o := &v.ops[i]
 		if o.Invoke.F != openOp || o.Type() != history.OK {
@@ -160,16 +105,16 @@ func (v *evidence) positions() checker.Result {
 		p, err := value[opening](o)
 		switch {
 		case err != nil:
-			j.doubt("%v", err)
+			j.Doubt("%v", err)
 		case p.Position < p.Acked:
-			j.bad("event %d: producer %s comes again and hears that its records are known up to %d, and %d were acknowledged", o.End.Index, p.Producer, p.Position, p.Acked)
+			j.Bad("event %d: producer %s comes again and hears that its records are known up to %d, and %d were acknowledged", o.End.Index, p.Producer, p.Position, p.Acked)
 		case p.Position > p.Tried:
-			j.bad("event %d: producer %s comes again and hears that its records are known up to %d, and %d were sent", o.End.Index, p.Producer, p.Position, p.Tried)
+			j.Bad("event %d: producer %s comes again and hears that its records are known up to %d, and %d were sent", o.End.Index, p.Producer, p.Position, p.Tried)
 		default:
-			j.see("openings", 1)
+			j.See("openings", 1)
 		}
 	}
-	return j.result()
+	return j.Result()
 }
 
 // value reads the value of an operation.
