@@ -123,6 +123,19 @@ func TestAVerdictIsGreenOnlyIfAllHappenedAndAllHolds(t *testing.T) {
 	}
 }
 
+func TestAcknowledgedRecordsAreCountedOnceForEachWorkload(t *testing.T) {
+	valid := func(workload string, counts map[string]int64) checker.Result {
+		return checker.Result{Checker: "c", Workload: workload, Verdict: checker.Valid, Counts: counts}
+	}
+	v := Verdict{Results: []checker.Result{
+		valid("sink", map[string]int64{acknowledged: 5}), valid("sink", map[string]int64{acknowledged: 5, "records": 9}),
+		valid("window", map[string]int64{acknowledged: 7}), valid("apps", map[string]int64{"sightings": 3}), valid("", nil),
+	}}
+	if v.judge(nil); v.Acknowledged != 12 || v.Outcome != Green {
+		t.Errorf("%d acknowledged, %s %q, expected 12", v.Acknowledged, v.Outcome, v.Reasons)
+	}
+}
+
 func TestRandomSchedulesNameFailpointsThatThereAre(t *testing.T) {
 	known := map[string]bool{}
 	for _, p := range failpoint.All() {

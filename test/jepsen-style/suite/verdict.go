@@ -82,8 +82,8 @@ func (v *Verdict) judge(outcomes []nemesis.Outcome) {
 			v.less(Violated, "event %d (%s of %v) could not be healed: %s", o.Event.ID, o.Event.Kind, o.Targets, o.Broken)
 		}
 	}
+	v.Acknowledged = acknowledgedOf(v.Results)
 	for _, r := range v.Results {
-		v.Acknowledged += r.Counts[acknowledged]
 		v.Lost += r.Lost
 		v.Duplicated += r.Duplicated
 		v.Phantom += r.Phantom
@@ -103,6 +103,18 @@ func (v *Verdict) judge(outcomes []nemesis.Outcome) {
 	if len(v.Results) == 0 {
 		v.less(Incomplete, "nothing was checked")
 	}
+}
+
+// acknowledgedOf sums up what clients were told is safe. Several results of a workload may count the same records.
+func acknowledgedOf(results []checker.Result) (n int64) {
+	of := make(map[string]int64)
+	for _, r := range results {
+		of[r.Workload] = max(of[r.Workload], r.Counts[acknowledged])
+	}
+	for _, most := range of {
+		n += most
+	}
+	return n
 }
 
 func describe(r checker.Result) string {

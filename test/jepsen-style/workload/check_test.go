@@ -37,9 +37,11 @@ var made = map[string]struct {
 	}, makeTotals},
 	"window": {map[string]string{
 		"too long":  "windows out",
-		"too short": "windows out",
+		"too short": "windows out", "not in the ledger": "exactly-once in the ledger",
 	}, func(f *folder, plant string) { makeWindow(f, outputsPrefix, 3, 1, plant) }},
-	"windows":  {map[string]string{"too long": "windows out-inverse", "too short": "windows out-inverse"}, makeWindows},
+	"windows": {map[string]string{
+		"too long": "windows out-inverse", "too short": "windows out-inverse", "not in the ledger": "exactly-once in the ledger",
+	}, makeWindows},
 	"receiver": {map[string]string{"cursor too far": "cursors", "gap": "exactly-once", "noted": "cursors"}, makeReceiver},
 	"sink": {map[string]string{
 		"lost": "exactly-once in object files", "damaged": "commits",
@@ -85,6 +87,32 @@ func TestEveryCheckPassesWhatHoldsAndCatchesWhatDoesNot(t *testing.T) {
 					t.Errorf("found by %q, expected by %q", invalid, m.plants[plant])
 				}
 			})
+		}
+	}
+}
+
+// TestEveryAcknowledgedRecordIsCounted: results of a workload may count it again, none may count more than there are.
+func TestEveryAcknowledgedRecordIsCounted(t *testing.T) {
+	all := 0
+	for _, n := range madeRecords {
+		all += int(n)
+	}
+	for name, want := range map[string]int{
+		"append-set": 3, "counter": all, "map-counter": all, "window": all, "windows": all, "receiver": 9, "sink": 5, "files": 3,
+		"backpressure": 4, "apps": 0, "membership": 0, "ledger": 2,
+	} {
+		spec, err := Named(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFolder(t, name)
+		made[name].make(f, "")
+		most := int64(0)
+		for _, r := range spec[0].New().Check(f.dir, f.run) {
+			most = max(most, r.Counts["acknowledged"])
+		}
+		if most != int64(want) {
+			t.Errorf("%s: %d acknowledged records are counted, expected %d", name, most, want)
 		}
 	}
 }
@@ -214,6 +242,9 @@ func makeWindow(f *folder, prefix string, length, slide int, plant string) {
 			}
 		}
 		f.saved(prefix, i+1, linesOf(madeCounts(from, i))...)
+	}
+	if plant == "not in the ledger" {
+		f.add(history.OK, 99, "p1", 1, 1)
 	}
 }
 

@@ -74,3 +74,27 @@ func sameRecords(j *checker.Judge, b *checker.AllocatedBatch, dir *checker.Saved
 	}
 	j.Bad("%s does not hold what the ledger gave its batch: %s", dir.Dir, wrong[0])
 }
+
+// inLedger holds what the ledger gave all batches against what was sent. It is for outputs that do not show single records:
+// they are held against the ledger.
+func (v *evidence) inLedger() checker.Result {
+	const name = "exactly-once in the ledger"
+	batches, err := checker.Allocated(v.run, v.app.ID)
+	if err != nil {
+		return unknown(name, v.workload, err)
+	}
+	r := checker.ExactlyOnce(v.workload, v.acked, v.maybe, func(yield func(checker.Record) bool) {
+		for i := range batches {
+			where := fmt.Sprintf("batch %d", batches[i].Time)
+			for _, k := range batches[i].Ranges {
+				for n := k.First; n <= k.Last; n++ {
+					if !yield(checker.Record{Producer: k.Producer, Number: n, Where: where}) {
+						return
+					}
+				}
+			}
+		}
+	})
+	r.Checker = name
+	return r
+}

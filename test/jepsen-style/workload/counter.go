@@ -151,8 +151,10 @@ func newWindow() Workload {
 				},
 			}
 		},
-		text:  func(seed uint64) text { return words(seed, countedKeys) },
-		check: func(v *evidence) []checker.Result { return append(checkWindow(v, outputsPrefix, 3, 1), v.positions()) },
+		text: func(seed uint64) text { return words(seed, countedKeys) },
+		check: func(v *evidence) []checker.Result {
+			return append(checkWindow(v, outputsPrefix, 3, 1), v.inLedger(), v.positions())
+		},
 	}
 }
 
@@ -167,7 +169,7 @@ func newWindows() Workload {
 		},
 		text: func(seed uint64) text { return words(seed, countedKeys) },
 		check: func(v *evidence) []checker.Result {
-			results := []checker.Result{v.positions()}
+			results := []checker.Result{v.inLedger(), v.positions()}
 			for _, o := range []struct {
 				name          string
 				length, slide int
