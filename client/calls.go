@@ -61,37 +61,46 @@ func (c *Client) number(ctx context.Context, name string, number uint64) (uint64
 	return r.GetApp().GetId(), err
 }
 
+// reading is the way of a read: to whoever leads, or, where the copy of the ledger that a node has is what is wanted, only to
+// the nodes that the client was made for. Another node's copy would be another answer.
+func (c *Client) reading(r interface{ GetStale() bool }) *tour {
+	if r.GetStale() {
+		return &tour{client: c, round: c.asked}
+	}
+	return &tour{client: c, round: c.round}
+}
+
 // GetApp shows an application.
 func (c *Client) GetApp(ctx context.Context, r *raftstreamv1.GetAppRequest) (*raftstreamv1.GetAppReply, error) {
-	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.GetAppReply, error) {
+	return callAt(ctx, c.reading(r), func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.GetAppReply, error) {
 		return raftstreamv1.NewApplicationsClient(cc).GetApp(ctx, r)
 	})
 }
 
 // ListApps shows all applications.
 func (c *Client) ListApps(ctx context.Context, r *raftstreamv1.ListAppsRequest) (*raftstreamv1.ListAppsReply, error) {
-	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListAppsReply, error) {
+	return callAt(ctx, c.reading(r), func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListAppsReply, error) {
 		return raftstreamv1.NewApplicationsClient(cc).ListApps(ctx, r)
 	})
 }
 
 // ListBatches shows the newest batches of an application, in order of time.
 func (c *Client) ListBatches(ctx context.Context, r *raftstreamv1.ListBatchesRequest) (*raftstreamv1.ListBatchesReply, error) {
-	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListBatchesReply, error) {
+	return callAt(ctx, c.reading(r), func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListBatchesReply, error) {
 		return raftstreamv1.NewApplicationsClient(cc).ListBatches(ctx, r)
 	})
 }
 
 // ListReceivers shows the receivers of one application, or of all.
 func (c *Client) ListReceivers(ctx context.Context, r *raftstreamv1.ListReceiversRequest) (*raftstreamv1.ListReceiversReply, error) {
-	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListReceiversReply, error) {
+	return callAt(ctx, c.reading(r), func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListReceiversReply, error) {
 		return raftstreamv1.NewApplicationsClient(cc).ListReceivers(ctx, r)
 	})
 }
 
 // ListMembers tells what the cluster is made of.
 func (c *Client) ListMembers(ctx context.Context, r *raftstreamv1.ListMembersRequest) (*raftstreamv1.ListMembersReply, error) {
-	return call(ctx, c, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListMembersReply, error) {
+	return callAt(ctx, c.reading(r), func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.ListMembersReply, error) {
 		return raftstreamv1.NewClusterClient(cc).ListMembers(ctx, r)
 	})
 }

@@ -192,6 +192,9 @@ func TestMembersAreLearnt(t *testing.T) {
 	if _, err := cl.GetVersion(limit(t, 200*time.Millisecond)); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("version of the node given: %v, expected that it is not reached", err)
 	}
+	if r, err := cl.GetApp(limit(t, 200*time.Millisecond), &raftstreamv1.GetAppRequest{Stale: true}); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("the copy of the node given: %v, %v, expected that it is not reached, and nobody asked for his", r, err)
+	}
 }
 
 // A stopped process answers nothing: the next node is asked after a while.

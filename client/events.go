@@ -22,10 +22,7 @@ const eventsSilence = 3 * time.Second
 func (c *Client) Events(
 	ctx context.Context, r *raftstreamv1.EventsRequest, each func(*raftstreamv1.EventsReply) error,
 ) error {
-	t := &tour{client: c, round: c.round}
-	if r.GetStale() {
-		t.round = c.asked
-	}
+	t := c.reading(r)
 	f := &following{tour: t, request: proto.CloneOf(r), each: each, patience: attemptMin}
 	for {
 		addr, err := t.next(ctx)

@@ -130,9 +130,13 @@ func powerCut(_ context.Context, c *Config, _ schedule.Event, target string) (he
 	}, nil
 }
 
-// kill ends a node that may be ending by itself: its disk has failed.
+// kill ends a node that may be ending by itself: its disk has failed. It returns when the node is gone.
 func kill(n chaos.Nodes, target string) error {
 	err := n.Kill(target)
+	if errors.Is(err, os.ErrProcessDone) {
+		<-n.Exited(target)
+		return nil
+	}
 	if err != nil && ended(n, target) {
 		return nil
 	}
