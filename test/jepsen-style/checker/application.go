@@ -52,6 +52,7 @@ type blockModel struct {
 
 type batchModel struct {
 	index  uint64 // of the allocation
+	office uint64 // of the coordinator at that time, 0 for none
 	blocks []*blockModel
 	direct []streamPlan
 	done   uint64 // index of the completion
@@ -135,7 +136,7 @@ func (a *appModel) allocate(c *allocatedCommand) {
 		if a.batches[at] != nil && !a.batches[at].drop {
 			a.bad("batch %d is allocated again", at)
 		}
-		a.batches[at] = &batchModel{index: a.m.line.Index}
+		a.batches[at] = &batchModel{index: a.m.line.Index, office: a.office}
 	}
 	given := a.give(a.batches[c.From], c.From)
 	if b := a.batches[c.From]; b != nil {

@@ -11,6 +11,7 @@ import (
 type dump struct {
 	node  string
 	first uint64 // index of the first entry
+	taken uint64 // index of the newest snapshot, 0 without one
 	lines []ledgerLine
 	// Applying all that is there leads to the state with this hash.
 	applied uint64
@@ -34,6 +35,7 @@ type ledgerLine struct {
 type ledgerResult struct {
 	Outcome string `json:"outcome"`
 	Index   uint64 `json:"index"`
+	Stale   bool   `json:"stale"` // refused, because who proposed it led no more
 	Blocks  []struct {
 		Outcome string `json:"outcome"`
 		Index   uint64 `json:"index"`
@@ -71,6 +73,7 @@ func readDump(node, path string) (*dump, error) {
 		var l struct {
 			ledgerLine
 			First *uint64 `json:"first_index"`
+			Taken uint64  `json:"snapshot_index"`
 			Hash  string  `json:"state_hash"`
 			End   uint64  `json:"applied_index"`
 		}
@@ -81,7 +84,7 @@ func readDump(node, path string) (*dump, error) {
 		case ended:
 			return fmt.Errorf("%s, line %d is behind the end", path, n)
 		case l.First != nil:
-			d.first = *l.First
+			d.first, d.taken = *l.First, l.Taken
 		case l.Hash != "":
 			d.applied, d.hash, ended = l.End, l.Hash, true
 		case l.Index == 0 || l.Kind == "":

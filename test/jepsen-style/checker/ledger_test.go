@@ -64,8 +64,8 @@ func goodBook() *book {
 	b := &book{term: 2}
 	b.entry("Epoch", `"term":2,"leader":"a"`)                                                                                  // 1
 	b.entry("ClusterNamed", `"cluster":"c"`)                                                                                   // 2
-	b.entry("SessionOpened", `"store":"s2"`)                                                                                   // 3
-	b.entry("SessionOpened", `"store":"s1"`)                                                                                   // 4
+	b.entry("SessionOpened", `"store":"s2","name":"n2"`)                                                                       // 3
+	b.entry("SessionOpened", `"store":"s1","name":"n1"`)                                                                       // 4
 	b.entry("ApplicationSubmitted", `"name":"app","batch_ms":100,"factor":2,"remember_ms":0,"params":{"x":1},"now_ms":100050`) // 5, zero time 100000
 	b.entry("CoordinatorAssigned", `"app":5,"session":4,"prev":0`)                                                             // 6
 	b.entry("ReceiverScheduled", `"app":5,"stream":0,"session":4,"prev":0`)                                                    // 7

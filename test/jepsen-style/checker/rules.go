@@ -49,11 +49,17 @@ type ledgerModel struct {
 
 // replay applies a whole log.
 func replay(log []ledgerLine, j *Judge) *ledgerModel {
+	return watch(log, j, func(*ledgerModel, *ledgerLine) {})
+}
+
+// watch is replay that shows every command before it is applied.
+func watch(log []ledgerLine, j *Judge, show func(before *ledgerModel, l *ledgerLine)) *ledgerModel {
 	m := &ledgerModel{
 		j: j, leaders: map[uint64]string{}, stores: map[string]uint64{}, open: map[uint64]string{}, apps: map[uint64]*appModel{},
 	}
 	for i := range log {
 		if l := &log[i]; l.N > 0 {
+			show(m, l)
 			m.line, m.rest = l, behind(log[i:])
 			m.commands++
 			if err := m.apply(l); err != nil {
@@ -176,6 +182,7 @@ func (m *ledgerModel) epoch(c *epochCommand) {
 
 type sessionOpenedCommand struct {
 	Store string `json:"store"`
+	Name  string `json:"name"` // of the node
 }
 
 func (m *ledgerModel) sessionOpened(c *sessionOpenedCommand) {

@@ -6,6 +6,8 @@ const (
 	// Add sends records of a producer and waits until they are acknowledged (Range). Event.RaftIndex of ok is that of the
 	// newest acknowledgement, 0 where the records were taken before this operation.
 	Add = "add"
+	// Open is how a producer comes, and comes again (Opening).
+	Open = "open"
 	// Read asks for the counts of an application (Counts). Event.RaftIndex of ok is the index at which they were read,
 	// Event.Node the node that was asked for its own copy where Counts.Stale is set.
 	Read = "read"
@@ -27,6 +29,14 @@ type Range struct {
 	Last     uint64 `json:"last"`
 	// Whole says that the records were taken as one, at one index: there is only one, or the sender knows it otherwise.
 	Whole bool `json:"whole,omitempty"`
+}
+
+// Opening is what a producer hears when it comes: up to where the cluster has its records, and what it knew itself.
+type Opening struct {
+	Producer string `json:"producer"`
+	Acked    uint64 `json:"acked"` // that it knew
+	Tried    uint64 `json:"tried"`
+	Position uint64 `json:"position"` // that the cluster answers
 }
 
 // Counts are what the ledger says of an application. Counts of records are since its submission.

@@ -58,6 +58,7 @@ func checks(run *checker.Run, workloads []workload.Workload, rate int) []checker
 			return []checker.Result{checker.MinimumRate(run, "", float64(rate)*leastRate)}
 		}},
 		{"unexplained", func() []checker.Result { return []checker.Result{checker.Unexplained(run, grace, onPurpose)} }},
+		{rareStates, func() []checker.Result { return []checker.Result{checker.States(run)} }},
 	} {
 		all = append(all, checked(c.name, "", c.check)...)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/raftstream/raftstream/chaos/schedule"
+	"github.com/raftstream/raftstream/test/jepsen-style/checker"
 	"github.com/raftstream/raftstream/test/jepsen-style/workload"
 )
 
@@ -56,6 +57,10 @@ type Summary struct {
 	AllGaps Spread                   `json:"all_gaps"`
 	Gaps    Spread                   `json:"gaps"`
 	GapsOf  map[schedule.Kind]Spread `json:"gaps_of"`
+	// States says how many runs came to each of the rare states. Holes names those that none came to, where there were enough
+	// runs, of everything: nothing is known of them, though all may be green.
+	States map[string]int64 `json:"states"`
+	Holes  *checker.Result  `json:"holes,omitempty"`
 	// Bad are the runs that are not green, with the folders that show why.
 	Bad []Verdict `json:"bad,omitempty"`
 
@@ -65,7 +70,7 @@ type Summary struct {
 // Many runs schedules of consecutive seeds for a while, and sums up. Runs that are not green leave their folders. The error
 // says that some run came to no verdict; the others stand.
 func Many(ctx context.Context, o ManyOptions) (Summary, error) {
-	m := &many{o: o, began: time.Now(), sum: Summary{Seed: o.Seed, Faults: make(map[schedule.Kind]Count)}}
+	m := &many{o: o, began: time.Now(), sum: newSummary(o.Seed)}
 	var lanes sync.WaitGroup
 	for range max(1, o.Parallel) {
 		lanes.Go(func() { m.lane(ctx) })
@@ -73,6 +78,9 @@ func Many(ctx context.Context, o ManyOptions) (Summary, error) {
 	lanes.Wait()
 	m.sum.TookMS = time.Since(m.began).Milliseconds()
 	m.sum.spread()
+	if m.o.everything() {
+		m.sum.holes()
+	}
 	return m.sum, errors.Join(m.errs...)
 }
 
@@ -181,6 +189,7 @@ func (s *Summary) add(v Verdict) {
 		s.Faults[k] = Count{Planned: t.Planned + c.Planned, Injected: t.Injected + c.Injected, Bites: t.Bites + c.Bites, What: max(t.What, c.What)}
 	}
 	s.leftOut(v.LeftOut)
+	s.states(v.Results)
 	s.all = append(s.all, v.Gaps...)
 	for _, g := range v.Gaps {
 		if g.Alone && v.Nodes >= 3 {
@@ -227,5 +236,5 @@ func (s *Summary) Text() string {
 			fmt.Fprintf(&b, "  %-12s %s\n", k, of)
 		}
 	}
-	return b.String() + LeftOutText(s.LeftOut)
+	return b.String() + LeftOutText(s.LeftOut) + s.statesText()
 }

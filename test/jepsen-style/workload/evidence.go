@@ -99,10 +99,10 @@ func (v *evidence) positions() checker.Result {
 	j := checker.Judging("positions", v.workload)
 	for i := range v.ops {
 		o := &v.ops[i]
-		if o.Invoke.F != openOp || o.Type() != history.OK {
+		if o.Invoke.F != history.Open || o.Type() != history.OK {
 			continue
 		}
-		p, err := value[opening](o)
+		p, err := value[history.Opening](o)
 		switch {
 		case err != nil:
 			j.Doubt("%v", err)

@@ -82,7 +82,7 @@ func (f *folder) add(end history.Type, index uint64, producer string, first, las
 
 // opened is an opening of an ingester.
 func (f *folder) opened(acked, tried, position uint64) {
-	f.op(openOp, history.OK, 0, "", opening{Producer: "p0", Acked: acked, Tried: tried, Position: position})
+	f.op(history.Open, history.OK, 0, "", history.Opening{Producer: "p0", Acked: acked, Tried: tried, Position: position})
 }
 
 // saved writes batch n, from 1, of an output.

@@ -40,16 +40,6 @@ func newProducer(e *Env, workload string, app *application, name string, line fu
 	return &producer{env: e, app: app, actor: newActor(e, workload, ""), name: name, line: line, most: rangeMax}
 }
 
-// opening is what a producer hears when it comes: up to where the cluster has its records, and what it knew itself.
-type opening struct {
-	Producer string `json:"producer"`
-	Acked    uint64 `json:"acked"` // that it knew
-	Tried    uint64 `json:"tried"`
-	Position uint64 `json:"position"` // that the cluster answers
-}
-
-const openOp = "open"
-
 var errLost = errors.New(history.ClientLost)
 
 var errPosition = errors.New("the cluster has less of the producer's records than it acknowledged, or more than were sent")
@@ -101,8 +91,8 @@ func (p *producer) open(ctx context.Context) error {
 	if p.in != nil {
 		return nil
 	}
-	asked := opening{Producer: p.name, Acked: p.acked, Tried: p.tried}
-	err := p.actor.read(openOp, asked, func() (reply, error) {
+	asked := history.Opening{Producer: p.name, Acked: p.acked, Tried: p.tried}
+	err := p.actor.read(history.Open, asked, func() (reply, error) {
 		if err := p.dial(ctx); err != nil {
 			return reply{}, err
 		}
