@@ -3,7 +3,7 @@ package raftnode
 import "github.com/hashicorp/raft"
 
 // known says what this node has of the log that is common to all, for the hand that passes on what others ask of raft.
-// Three rules of the Raft paper (figures 2 and 13) are kept there, because the library does not:
+// Four rules of the Raft paper (figures 2 and 13, section 6) are kept there, because the library does not:
 //
 // A snapshot of what is here already changes nothing. The library installs it: the ledger goes back, and entries after it
 // are gone that were compacted or acknowledged.
@@ -14,8 +14,13 @@ import "github.com/hashicorp/raft"
 //
 // What a request says is committed holds up to its last entry. The library takes it for what comes after that too, which
 // may be of an older leader.
+//
+// Who asks for a vote need not be a voter, or a member, by this node's own configuration: it may have become one in entries
+// that this node lacks. The library refuses: where the leader dies after it promoted a server together with that server
+// alone, nobody could be elected ever again, though a majority of the voters lives.
 type known struct {
 	applied   func() uint64
+	voter     func() []byte // the id of any voter, by this node's configuration; nil: none is known
 	log       raft.LogStore
 	snapshots *snapshots
 }
@@ -51,4 +56,23 @@ func (k *known) compare(index, term uint64) (uint64, uint64) {
 		return 0, 0
 	}
 	return index, term
+}
+
+// candidate gives the id under which raft shall look at a request for a vote: that of a voter, if the log of who asks ends
+// with this index and term and goes on after all that is here. Raft uses it for nothing else but whether it is one's.
+func (k *known) candidate(server []byte, index, term uint64) []byte {
+	last, err := k.log.LastIndex()
+	if err != nil {
+		return server
+	}
+	var e raft.Log
+	if last > 0 && k.log.GetLog(last, &e) != nil {
+		return server
+	}
+	snapshot := k.snapshots.newest()
+	after := func(lastIndex, lastTerm uint64) bool { return term > lastTerm || term == lastTerm && index > lastIndex }
+	if after(last, e.Term) && after(snapshot.index, snapshot.term) && k.voter() != nil {
+		return k.voter()
+	}
+	return server
 }

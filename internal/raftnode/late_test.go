@@ -109,6 +109,44 @@ func TestSnapshotBelowEntriesOfAnOlderLeaderIsInstalled(t *testing.T) {
 	})
 }
 
+// A server that was promoted while another one was away has the entry that says so, which the other one lacks: by its own
+// configuration that one must vote for a server that has no vote. The leader dies then, and these two are a majority.
+func TestServerPromotedBehindTheBackOfAVoterIsElectedByIt(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		leader, term := c.three().lead()
+		c.must(leader, term, session(1))
+		c.agree()
+		c.mu.Lock()
+		c.hide = true // nobody promotes by himself
+		var others []*member
+		for _, m := range c.nodes {
+			if m != leader {
+				others = append(others, m)
+			}
+		}
+		c.mu.Unlock()
+		promoted, away := others[0], others[1]
+		id, addr := raft.ServerID(promoted.config.ID), raft.ServerAddress(promoted.config.Addr)
+		if err := leader.raft.DemoteVoter(id, 0, 0).Error(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "everybody knows", func() bool { return away.raft.LastIndex() == leader.raft.LastIndex() })
+		c.net.Isolate(away.config.Addr)
+		if err := leader.raft.AddVoter(id, addr, 0, 0).Error(); err != nil {
+			t.Fatal(err)
+		}
+		c.net.Isolate(leader.config.Addr)
+		c.net.Join(away.config.Addr)
+		next, term := c.lead(leader.config.ID)
+		if next != promoted {
+			t.Errorf("%s leads, which lacks what was committed", next.config.ID)
+		}
+		c.must(next, term, session(2))
+		c.net.Join(leader.config.Addr)
+		c.agree()
+	})
+}
+
 // What is committed is known up to the entries of a request. What comes after them in the log may be of an older leader.
 func TestNothingIsCommittedBeyondTheEntriesOfARequest(t *testing.T) {
 	k := &known{snapshots: &snapshots{}}

@@ -46,6 +46,20 @@ func (n *Node) configuration() ([]raft.Server, uint64) {
 	return f.Configuration().Servers, f.Index()
 }
 
+// anyVoter gives the id of a server that votes by this node's configuration, nil if none is known yet.
+func (n *Node) anyVoter() []byte {
+	if !n.running.Load() {
+		return nil
+	}
+	servers, _ := n.configuration()
+	for _, s := range servers {
+		if s.Suffrage == raft.Voter {
+			return []byte(s.ID)
+		}
+	}
+	return nil
+}
+
 // RemoveServer removes a server; one that is not a member is no error. It returns when the change is committed. Changes are made one
 // at a time: one that was begun meanwhile fails it. The leader refuses to remove itself, because nobody would lead until
 // an election timeout is over. Whoever is removed while gossip sees it alive is added again by Membership: it must have been

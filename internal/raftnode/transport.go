@@ -155,8 +155,10 @@ func (t *transport) settle(rpc raft.RPC) bool {
 		return true
 	case *raft.RequestVoteRequest:
 		q.LastLogIndex, q.LastLogTerm = t.known.compare(q.LastLogIndex, q.LastLogTerm)
+		q.ID = t.known.candidate(q.ID, q.LastLogIndex, q.LastLogTerm)
 	case *raft.RequestPreVoteRequest:
 		q.LastLogIndex, q.LastLogTerm = t.known.compare(q.LastLogIndex, q.LastLogTerm)
+		q.ID = t.known.candidate(q.ID, q.LastLogIndex, q.LastLogTerm)
 	}
 	return false
 }

@@ -303,19 +303,32 @@ func (s *sim) spare(n *node) bool {
 	if p == nil || s.running(n.name) == nil {
 		return false
 	}
-	voters, good := 0, 0
-	for _, server := range p.raft.Configuration() {
-		if !server.Voter {
-			return false // the one before is not replaced yet
+	informed, good := 0, 0
+	for _, o := range s.places() {
+		q := s.running(o.name)
+		if q == nil {
+			continue
 		}
-		voters++
-		for _, o := range s.places() {
-			if q := s.running(o.name); o != n && o.id == server.ID && q != nil && q.raft.View().Index() == p.raft.View().Index() {
-				good++
-			}
+		if s.allVote(q) {
+			informed++
+		}
+		if o != n && q.raft.View().Index() == p.raft.View().Index() {
+			good++
 		}
 	}
-	return voters == s.drawn.nodes && good > voters/2
+	return s.allVote(p) && informed > s.drawn.nodes/2 && good > s.drawn.nodes/2
+}
+
+// allVote reports whether the node's own log makes the nodes that there are now the voters. It must be so at a majority
+// before a disk is lost: what the leader alone has in its log goes with it, and before that the disk counted for more.
+func (s *sim) allVote(p *process) bool {
+	servers := p.raft.Configuration()
+	for _, server := range servers {
+		if !server.Voter || !slices.ContainsFunc(s.places(), func(o *node) bool { return o.id == server.ID }) {
+			return false
+		}
+	}
+	return len(servers) == s.drawn.nodes
 }
 
 func storesText[T ~string](stores []T) (all []string) {

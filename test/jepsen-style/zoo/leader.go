@@ -38,6 +38,15 @@ var leaderBugs = []Bug{
 		Catch:  Test{Package: "internal/raftnode", Run: "^TestADeposedLeaderLearnsThatItsProposalsAreUnknown$"}, Expect: "expected an unknown outcome",
 	},
 	{
+		Name:   "voters-go-by-their-own-configuration",
+		Does:   "a voter refuses its vote to a server whose promotion it has not heard of: a majority that lives elects nobody",
+		Origin: "hashicorp/raft 1.7.3 itself (its pull request 526), against section 6 of the Raft paper",
+		File:   "internal/raftnode/known.go",
+		Old:    "\t\treturn k.voter()\n",
+		New:    "\t\treturn server\n",
+		Catch:  Test{Package: "internal/raftnode", Run: "^TestServerPromotedBehindTheBackOfAVoterIsElectedByIt$"}, Expect: "a leader did not happen within a minute",
+	},
+	{
 		Name: "gossip-removes-voters", Rules: []int{2},
 		Does:   "a voter that gossip lost sight of is removed",
 		Origin: "membership driven by failure detectors, as in RethinkDB's and jgroups-raft's findings",
