@@ -42,7 +42,7 @@ soak: ## SOAK clusters under random faults, one after the other, about 35 s each
 SEEDFLAG = $(if $(SEED),--seed $(SEED))
 
 chaos: build ## two minutes: seeds in virtual time, clusters of real processes under faults, bugs planted that must be caught
-	$(GO) test ./test/simulation -run TestSeeds -seeds 200 -timeout 5m
+	$(GO) test ./test/simulation -run TestSeeds -seeds 300 -timeout 5m
 	./bin/raftstream chaos soak --node build --runs 2 --time 15s --every 3s --nodes 3 $(SEEDFLAG) --dir tmp/store
 	$(GO) test -tags bugzoo ./test/jepsen-style/zoo -run TestEveryBugIsCaught -timeout 10m -layers 1 -rotate 3
 

@@ -22,12 +22,21 @@ const (
 	diskFailed               = "disk failed"
 	blocksRefused            = "report of a block refused"
 	checkpointed             = "state checkpointed"
+	submittedAgain           = "application submitted again under its name"
+	resumed                  = "failed application resumed"
+	lossAccepted             = "loss of input accepted"
+	inputLost                = "input given up that nobody held"
+	discardedAtOnce          = "input discarded by a stop at once"
 )
 
-// rare leaves out what is counted and was never seen: refusals of commands of another term, and of late reports.
-var rare = []string{
-	leaderChangedWithPending, officeMovedWithPending, snapshotInstalled, stateRestored, stateAgain, blockCopied, unknownOutcome,
-	receiverReplay, tornTail, outputRepeated, nodeReplaced, diskFailed, checkpointed,
+// rare says in how many runs each state must have come about. It leaves out what is counted and was never seen: refusals
+// of commands of another term. Late reports are those of an attempt that was replaced, or of a batch that was given up:
+// one of a batch that another coordinator has completed comes from a session that is over, and is not proposed.
+var rare = map[string]uint64{
+	leaderChangedWithPending: 300, officeMovedWithPending: 300, snapshotInstalled: 300, lateReport: 300, stateRestored: 300,
+	stateAgain: 300, blockCopied: 300, unknownOutcome: 300, receiverReplay: 300, tornTail: 300, outputRepeated: 300,
+	nodeReplaced: 300, diskFailed: 300, blocksRefused: 300, checkpointed: 300, submittedAgain: 300, resumed: 300,
+	lossAccepted: 300, inputLost: 1000, discardedAtOnce: 300,
 }
 
 // coverage counts what was come by.

@@ -46,6 +46,10 @@ func draw(seed uint64) *drawn {
 	for range 3 + r.IntN(8) {
 		d.plan.Events = append(d.plan.Events, drawEvent(r, d, length))
 	}
+	d.plan.Events = append(d.plan.Events, drawOwner(rand.New(rand.NewPCG(seed, 3)), d.programs[len(d.programs)-1], length)...)
+	for _, p := range d.programs {
+		p.lossy = !p.words && slices.ContainsFunc(d.plan.Events, func(e schedule.Event) bool { return e.Kind == acceptLoss })
+	}
 	slices.SortStableFunc(d.plan.Events, func(a, b schedule.Event) int { return cmp.Compare(a.AtMS, b.AtMS) })
 	for i := range d.plan.Events {
 		d.plan.Events[i].ID = i + 1
@@ -60,7 +64,7 @@ func pick(r *rand.Rand, from ...int) time.Duration { return time.Duration(from[r
 
 func drawProgram(r *rand.Rand, i int) *program {
 	p := &program{
-		batchMS: []int64{300, 500, 1000, 1000}[r.IntN(4)], streams: 1, factor: 2, words: r.IntN(2) == 0,
+		batchMS: []int64{300, 500, 1000, 1000}[r.IntN(4)], streams: 1, factor: 2, words: r.IntN(2) == 0, life: 1,
 	}
 	p.blockMS = []int64{50, 100, 200}[r.IntN(3)]
 	p.name = fmt.Sprint("records-", i)
@@ -71,11 +75,11 @@ func drawProgram(r *rand.Rand, i int) *program {
 	} else {
 		p.streams = 1 + r.IntN(2)
 	}
+	p.app = p.name
 	for s := range p.streams {
-		p.sources = append(p.sources, &source{
-			name: fmt.Sprint(p.name, "-", s), partitions: 1 + r.IntN(2), every: pick(r, 50, 100, 200) * time.Millisecond, most: 1 + r.IntN(4),
-			sent: map[int]int{}, acked: map[int]int{},
-		})
+		p.sources = append(p.sources, newSource(
+			fmt.Sprint(p.name, "-", s), 1+r.IntN(2), pick(r, 50, 100, 200)*time.Millisecond, 1+r.IntN(4),
+		))
 	}
 	return p
 }

@@ -22,13 +22,13 @@ func (s *sim) resolve(target string) *node {
 		}
 	case coordinator, receiver:
 		v := s.view()
-		for _, g := range s.programs {
-			a, ok := v.App(g.id)
+		for _, g := range s.apps() {
+			a, ok := v.App(g.id())
 			if !ok {
 				continue
 			}
 			session := a.Coordinator
-			if r, ok := v.Receiver(g.id, 0); ok && target == receiver {
+			if r, ok := v.Receiver(g.id(), 0); ok && target == receiver {
 				session = r.Session
 			}
 			if open, ok := v.Session(session); ok {
@@ -280,8 +280,8 @@ func (s *sim) spare(n *node) bool {
 			return store != n.id && slices.ContainsFunc(s.places(), func(o *node) bool { return o.id == store })
 		})
 	}
-	for _, g := range s.programs {
-		a, ok := v.App(g.id)
+	for _, g := range s.apps() {
+		a, ok := v.App(g.id())
 		if !ok || !a.Live() {
 			continue
 		}

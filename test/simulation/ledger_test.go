@@ -113,7 +113,7 @@ func (w *ledgerWatch) look(v fsm.View, results []fsm.Result, first bool) {
 		if a.Broken {
 			w.sim.Errorf("application %s at index %d: %s", a.Name, v.Index(), a.Error)
 		}
-		if a.State == fsm.Failed {
+		if a.State == fsm.Failed && !userFailed(a.Error) {
 			w.sim.Errorf("application %s failed at index %d: %s", a.Name, v.Index(), a.Error)
 		}
 		if b, ok := v.Batch(a.ID, a.Allocated); ok {

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/raftstream/raftstream/connector"
@@ -22,7 +24,9 @@ import (
 
 // program is an application that is submitted once: what it is made of, what feeds it, and what it has put out.
 type program struct {
-	name       string // of the application and of what it runs
+	name       string // of what it runs, which no other one has
+	app        string // name of the application
+	life       int    // how often the application was submitted, with this time
 	words      bool   // running totals of words; else every record of each batch
 	streams    int    // input streams, 1 for words
 	batchMS    int64
@@ -30,11 +34,16 @@ type program struct {
 	checkpoint int64 // of words, in ms; 0: never
 	bucket     bool  // checkpoints are in the bucket
 	factor     int
+	lossy      bool      // its owner may accept the loss of input
 	sources    []*source // by stream
 
-	id      id.App
-	outputs outputs
+	number   atomic.Uint64 // of the application, 0 before it is submitted
+	stopping atomic.Bool   // its owner has stopped it
+	failing  atomic.Int32  // reasons for its outputs to fail
+	outputs  outputs
 }
+
+func (g *program) id() id.App { return id.App(g.number.Load()) }
 
 // source gives numbered lines in some partitions, and can give them again.
 type source struct {
@@ -44,10 +53,16 @@ type source struct {
 	most       int           // lines of one partition in a turn
 	sim        *sim
 
-	mu    sync.Mutex
-	until int         // last line of every partition, 0 while there is no end
-	sent  map[int]int // highest line that was given, by partition
-	acked map[int]int // highest line that was acknowledged
+	mu      sync.Mutex
+	until   int         // last line of every partition, 0 while there is no end
+	sent    map[int]int // highest line that was given, by partition
+	acked   map[int]int // highest line that was acknowledged
+	waiting []given     // lines whose receipts were not looked at since they are settled
+	trips   error       // what the receiver fails with next: errUser, or a panic with errPanic
+}
+
+func newSource(name string, partitions int, every time.Duration, most int) *source {
+	return &source{name: name, partitions: partitions, every: every, most: most, sent: map[int]int{}, acked: map[int]int{}}
 }
 
 // text gives a line. That of words begins with a word of its partition, so that totals tell how many lines they are of.
@@ -69,6 +84,39 @@ func (s *source) finish() int {
 		}
 	}
 	return s.until
+}
+
+// span gives how many lines of a partition must be there in the end, and how many may be.
+func (s *source) span(q int) (least, most int) {
+	s.collect()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.until != 0 {
+		return s.until, s.until
+	}
+	return s.acked[q], s.sent[q]
+}
+
+// trip makes the receiver fail, or panic.
+func (s *source) trip(panics bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trips = errUser
+	if panics {
+		s.trips = errPanic
+	}
+}
+
+// tripped fails as the receiver was told to, once.
+func (s *source) tripped() error {
+	s.mu.Lock()
+	err := s.trips
+	s.trips = nil
+	s.mu.Unlock()
+	if errors.Is(err, errPanic) {
+		panic(err)
+	}
+	return err
 }
 
 // next gives how many lines to give after n, -1 at the end.
@@ -115,13 +163,15 @@ type feed struct {
 // Run implements dataset.Receiver.
 func (f feed) Run(ctx context.Context, in dataset.Inlet) error {
 	at := f.begins(in)
-	var waiting []given
 	for ended := false; !ended; {
 		if err := rest(ctx, f.every); err != nil {
 			return err
 		}
+		if err := f.tripped(); err != nil {
+			return err
+		}
 		ended = true
-		waiting = f.collect(waiting)
+		f.collect()
 		for q := range f.partitions {
 			k := f.next(q, at[q])
 			if k < 0 {
@@ -142,7 +192,7 @@ func (f feed) Run(ctx context.Context, in dataset.Inlet) error {
 			}
 			at[q] = last
 			if r != nil {
-				waiting = append(waiting, given{r, q, last})
+				f.awaits(given{r, q, last})
 			}
 		}
 	}
@@ -156,11 +206,17 @@ type given struct {
 	q, n int
 }
 
-// collect takes note of what was acknowledged, and gives what waits still.
-func (s *source) collect(waiting []given) []given {
+func (s *source) awaits(g given) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.DeleteFunc(waiting, func(g given) bool {
+	s.waiting = append(s.waiting, g)
+}
+
+// collect takes note of what was acknowledged.
+func (s *source) collect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = slices.DeleteFunc(s.waiting, func(g given) bool {
 		select {
 		case <-g.Done():
 		default:
@@ -180,8 +236,16 @@ type outputs struct {
 }
 
 type outputOf struct {
-	output int
-	at     id.Time
+	output  int
+	at      id.Time
+	attempt id.Attempt // where another one may leave out what is lost, else 0
+}
+
+func (g *program) output(n int, at id.Time, attempt id.Attempt) outputOf {
+	if !g.lossy {
+		attempt = 0
+	}
+	return outputOf{n, at, attempt}
 }
 
 // put notes what an output made of a batch; whoever makes it again must make the same (invariants 4 and 5).
@@ -216,13 +280,21 @@ func (g *program) graph(p *process) dataset.App {
 		Reducers: 2, Depth: 1, Running: true, CheckpointMS: g.checkpoint, BatchMS: g.batchMS, Source: feed{g.sources[0], true},
 	}
 	w.OnWords = func(_ context.Context, b dataset.Batch, output int, words map[string]int) error {
-		if !p.alive() {
-			return errDead
-		}
-		g.outputs.put(p.sim, g, outputOf{output, b.Time}, wordsText(words))
-		return nil
+		return g.put(p, output, b, wordsText(words))
 	}
 	return w.App()
+}
+
+// put is what commits an output in a process.
+func (g *program) put(p *process, output int, b dataset.Batch, text string) error {
+	switch {
+	case !p.alive():
+		return errDead
+	case g.failing.Load() > 0:
+		return errUser
+	}
+	g.outputs.put(p.sim, g, g.output(output, b.Time, b.Attempt), text)
+	return nil
 }
 
 func wordsText(words map[string]int) string {
@@ -235,7 +307,7 @@ func wordsText(words map[string]int) string {
 
 func (g *program) submitted(pl *plan.Plan) *fsm.ApplicationSubmitted {
 	c := &fsm.ApplicationSubmitted{
-		RequestID: g.name, Name: g.name, Program: g.name, Params: []byte("{}"), BatchMS: g.batchMS, BlockMS: g.blockMS, Partitions: 2,
+		RequestID: g.name, Name: g.app, Program: g.name, Params: []byte("{}"), BatchMS: g.batchMS, BlockMS: g.blockMS, Partitions: 2,
 		Factor: g.factor, Fingerprint: pl.Fingerprint(), Build: "build", RememberMS: g.batchMS, NowMS: time.Now().UnixMilli(),
 	}
 	for s := range g.streams {
@@ -323,11 +395,7 @@ func (o putRecords) Run(t dataset.Task, d dataset.Dataset, part int) []byte {
 
 // Commit implements dataset.Output.
 func (o putRecords) Commit(_ context.Context, b dataset.Batch, receipts [][]byte) error {
-	if !o.r.p.alive() {
-		return errDead
-	}
-	o.r.g.outputs.put(o.r.p.sim, o.r.g, outputOf{o.n, b.Time}, string(bytes.Join(receipts, nil)))
-	return nil
+	return o.r.g.put(o.r.p, o.n, b, string(bytes.Join(receipts, nil)))
 }
 
 // builder builds the graphs of a process.
@@ -337,7 +405,7 @@ var _ dataset.Builder = builder{}
 
 // Build implements dataset.Builder.
 func (b builder) Build(s dataset.Spec) (dataset.App, error) {
-	for _, g := range b.p.sim.programs {
+	for _, g := range b.p.sim.apps() {
 		if g.name == s.Name {
 			return g.graph(b.p), nil
 		}
@@ -350,7 +418,7 @@ func (b builder) Params(string, map[string]string) ([]byte, error) { return json
 
 // Names implements dataset.Builder.
 func (b builder) Names() (names []string) {
-	for _, g := range b.p.sim.programs {
+	for _, g := range b.p.sim.apps() {
 		names = append(names, g.name)
 	}
 	return names

@@ -28,21 +28,21 @@ const patience = 2 * time.Minute
 // sim is one run: a cluster, its applications and what is done to them, in a bubble of synctest.
 type sim struct {
 	*testing.T
-	drawn    *drawn
-	net      *network
-	streams  *streams
-	local    *local.Network
-	programs []*program
-	bucket   *vfs.Mem
-	ledger   *ledgerWatch
-	work     sync.WaitGroup // messages on their way, faults, what is left of dead processes
-	began    time.Time
+	drawn   *drawn
+	net     *network
+	streams *streams
+	local   *local.Network
+	bucket  *vfs.Mem
+	ledger  *ledgerWatch
+	work    sync.WaitGroup // messages on their way, faults, what is left of dead processes
+	began   time.Time
 
 	rngMu sync.Mutex
 	rng   *rand.Rand // of what crashes leave
 
 	mu       sync.Mutex
-	nodes    []*node // by place
+	nodes    []*node    // by place
+	programs []*program // in order of their submissions
 	wiped    int
 	broken   map[*node]int // faults of its disk
 	starting map[*node]bool
@@ -52,16 +52,11 @@ type sim struct {
 
 func newSim(t *testing.T, d *drawn) *sim {
 	s := &sim{
-		T: t, drawn: d, net: newNetwork(d.seed, d.base), local: local.NewNetwork(), programs: d.programs, bucket: vfs.NewMem(),
+		T: t, drawn: d, net: newNetwork(d.seed, d.base), local: local.NewNetwork(), bucket: vfs.NewMem(),
 		rng: rand.New(rand.NewPCG(d.seed, 2)), began: time.Now(), broken: map[*node]int{}, starting: map[*node]bool{}, wiping: make(chan struct{}, 1), counts: coverage{},
 	}
 	s.streams = &streams{net: s.net, listen: map[string]*stream{}}
 	s.ledger = newLedgerWatch(s)
-	for _, p := range d.programs {
-		for _, src := range p.sources {
-			src.sim = s
-		}
-	}
 	for i := range d.nodes {
 		s.nodes = append(s.nodes, newNode(placeName(i), s.identity(placeName(i))))
 	}
@@ -81,6 +76,13 @@ func (s *sim) places() []*node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.nodes)
+}
+
+// apps gives the applications.
+func (s *sim) apps() []*program {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.programs)
 }
 
 // place gives the node of a name.
@@ -208,7 +210,7 @@ func (s *sim) view() (v fsm.View) {
 }
 
 func (s *sim) app(p *program) *fsm.App {
-	if a, ok := s.view().App(p.id); ok {
+	if a, ok := s.view().App(p.id()); ok {
 		return a
 	}
 	return &fsm.App{}
@@ -226,7 +228,7 @@ func (s *sim) describe() string {
 		st := p.executor.Status()
 		fmt.Fprintf(&b, "%s: %+v, control %+v, coordinates %+v\n", n.name, p.raft.Stats(), st.Control, st.Batches)
 	}
-	for _, p := range s.programs {
+	for _, p := range s.apps() {
 		fmt.Fprintf(&b, "%s: %+v\n", p.name, *s.app(p))
 	}
 	return b.String()
@@ -239,12 +241,8 @@ func (s *sim) run() {
 		s.start(n)
 	}
 	s.until("a leader", func() bool { return s.leading() != nil })
-	for _, p := range s.programs {
-		r := s.propose(p.submitted(p.graph(s.running(placeName(0))).Plan()))
-		if r.Outcome != fsm.Done {
-			s.Fatalf("%s is not taken: %s", p.name, r.Reason)
-		}
-		p.id = id.App(r.Index)
+	for _, p := range s.drawn.programs {
+		s.submit(p)
 	}
 	s.suffer()
 	s.finish()
@@ -253,33 +251,38 @@ func (s *sim) run() {
 // suffer lets everything happen that is planned, and heals it.
 func (s *sim) suffer() {
 	began := time.Now()
-	var faults sync.WaitGroup
+	var faults, owners sync.WaitGroup
 	for _, e := range s.drawn.plan.Events {
 		sleep(time.Until(began.Add(time.Duration(e.AtMS) * time.Millisecond)))
-		faults.Go(func() { s.inject(e) })
+		if ofOwner(e) {
+			owners.Go(func() { s.act(e) })
+		} else {
+			faults.Go(func() { s.inject(e) })
+		}
 	}
 	faults.Wait()
 	for _, n := range s.places() {
 		s.revive(n.name)
 	}
+	owners.Wait() // some come to their ends only in a cluster that works
 }
 
 // finish lets the sources come to their ends, stops the applications and checks what was made of them.
 func (s *sim) finish() {
 	s.until("a leader after all faults", func() bool { return s.leading() != nil })
-	for _, p := range s.programs {
-		ends := map[int]int{}
-		total := int64(0)
-		for i, src := range p.sources {
-			ends[i] = src.finish()
-			total += int64(ends[i] * src.partitions)
+	for _, p := range s.apps() {
+		if p.stopping.Load() {
+			continue
 		}
-		s.until(fmt.Sprintf("%s receives its %d lines", p.name, total), func() bool { return s.app(p).Received >= total })
-		s.until(p.name+" is told to stop", func() bool {
-			return s.propose(&fsm.ApplicationStopped{App: p.id, NowMS: time.Now().UnixMilli()}).Outcome == fsm.Done
+		total := int64(0)
+		for _, src := range p.sources {
+			total += int64(src.finish() * src.partitions)
+		}
+		s.until(fmt.Sprintf("%s receives its %d lines", p.name, total), func() bool {
+			s.resume(p)
+			return s.app(p).Received >= total
 		})
-		s.until(p.name+" is stopped", func() bool { return s.app(p).State == fsm.Stopped })
-		s.judge(p, ends, total)
+		s.stop(p, false)
 	}
 	s.agree()
 }
