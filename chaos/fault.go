@@ -24,4 +24,8 @@ type Fault interface {
 type Proof struct {
 	Bites int64  `json:"bites"`
 	What  string `json:"what"` // unit of the bites, for people: "frames dropped"
+	// Violation says what a node did under the fault that it must never do; empty: nothing.
+	Violation string `json:"violation,omitempty"`
+	// Replaced is the number of nodes whose damaged disk was replaced, because they refused it as they must.
+	Replaced int64 `json:"replaced,omitempty"`
 }

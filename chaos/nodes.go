@@ -1,5 +1,13 @@
 package chaos
 
+// Exit statuses that faults have to do with.
+const (
+	// ExitRefused is that of a node which refused what it found on its disk, or whose disk failed.
+	ExitRefused = 1
+	// ExitFailpoint is that of a process which ended at a failpoint.
+	ExitFailpoint = 86
+)
+
 // Nodes are the nodes of a cluster under test, as injectors need them that end nodes and start them again. Its methods may
 // be called from several goroutines.
 type Nodes interface {
@@ -11,4 +19,6 @@ type Nodes interface {
 	Dir(name string) string
 	// Exited is closed when the node's process, as it was last started, has ended.
 	Exited(name string) <-chan struct{}
+	// Status is the exit status of that process: -1 while it runs, and where a signal ended it.
+	Status(name string) int
 }

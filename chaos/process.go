@@ -92,6 +92,19 @@ func (p *Process) ExitCode() int {
 	}
 }
 
+// Signal is the signal that ended the process; 0: none did, or it runs.
+func (p *Process) Signal() syscall.Signal {
+	select {
+	case <-p.exited:
+	default:
+		return 0
+	}
+	if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+		return s.Signal()
+	}
+	return 0
+}
+
 // Kill ends the process by SIGKILL and returns when it is gone. Killing one that has ended by itself is an error: the
 // fault did not take effect.
 func (p *Process) Kill() error {

@@ -1,11 +1,14 @@
 package disk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +17,7 @@ import (
 )
 
 const (
-	// endsWithin is how long a node may take to end by itself after its disk failed.
+	// endsWithin is how long a node may take to end by itself after its disk failed: it does at once, on a machine with time.
 	endsWithin = 10 * time.Second
 	// refusesWithin is how long a node is watched that was started over damaged files: what it refuses it refuses early.
 	refusesWithin = 5 * time.Second
@@ -27,8 +30,13 @@ type Config struct {
 	// function that is nil leaves out the kinds that need it.
 	Volume func(node string) *Volume
 	Faults func(node string) *FaultFS
+	// Refusals counts what a node has said so far of a disk without space: a volume does not tell what it refused, so this is
+	// the proof that a full one was met. It is needed where there are volumes.
+	Refusals func(node string) (int64, error)
 	// Seed decides what is damaged, together with the number of the event.
 	Seed uint64
+	// EndsWithin is how long a node may go on after its disk failed. 0: 10 s.
+	EndsWithin time.Duration
 }
 
 // Injectors gives those that can be had here, by kind.
@@ -95,12 +103,18 @@ func (f fault) Heal(ctx context.Context) (chaos.Proof, error) {
 	}
 	all.Wait()
 	var sum chaos.Proof
+	var violations []string
 	for _, p := range proofs {
-		if p.Bites == 0 {
-			return chaos.Proof{What: p.What}, errors.Join(errs...)
-		}
 		sum.Bites += p.Bites
 		sum.What = p.What
+		sum.Replaced += p.Replaced
+		if p.Violation != "" {
+			violations = append(violations, p.Violation)
+		}
+	}
+	sum.Violation = strings.Join(violations, "; ")
+	if i := slices.IndexFunc(proofs, func(p chaos.Proof) bool { return p.Bites == 0 }); i >= 0 {
+		sum.Bites, sum.What = 0, proofs[i].What
 	}
 	return sum, errors.Join(errs...)
 }
@@ -167,14 +181,19 @@ func fill(_ context.Context, c *Config, e schedule.Event, target string) (heal, 
 	if v == nil {
 		return nil, errors.New("it has no volume")
 	}
-	if err := v.Fill(e.Bytes); err != nil {
+	before, err := c.Refusals(target)
+	if err == nil {
+		err = v.Fill(e.Bytes)
+	}
+	if err != nil {
 		return nil, errors.Join(err, v.Free())
 	}
 	return func(context.Context) (chaos.Proof, error) {
+		p := chaos.Proof{What: "times that nodes said that no space is left"}
 		left, err := v.Left()
-		p := chaos.Proof{What: "disks without space"}
-		if err == nil && left < e.Bytes+1<<20 {
-			p.Bites = 1
+		after, said := c.Refusals(target)
+		if err = errors.Join(err, said); err == nil && left < e.Bytes+1<<20 {
+			p.Bites = after - before
 		}
 		return p, errors.Join(err, v.Free(), again(c.Nodes, target))
 	}, nil
@@ -198,7 +217,13 @@ func (c *Config) rule(e schedule.Event, target string, r Rule) (*FaultFS, *Activ
 	if err != nil {
 		return nil, nil, err
 	}
-	r.Under = part
+	data, err := filepath.Rel(f.Dir(), c.Nodes.Dir(target))
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.Under = filepath.ToSlash(filepath.Join(data, part)); r.Under == "." {
+		r.Under = ""
+	}
 	return f, f.Begin(r), nil
 }
 
@@ -231,7 +256,7 @@ func slowSync(_ context.Context, c *Config, e schedule.Event, target string) (he
 		return nil, err
 	}
 	return func(context.Context) (chaos.Proof, error) {
-		return chaos.Proof{Bites: a.End(), What: "slow syncs"}, nil
+		return chaos.Proof{Bites: a.End(), What: "slow syncs"}, again(c.Nodes, target)
 	}, nil
 }
 
@@ -243,20 +268,25 @@ func tornWrite(_ context.Context, c *Config, e schedule.Event, target string) (h
 	return c.failing(e, target, Rule{Trouble: WriteTorn, Times: max(e.Count, 1)}, "writes torn")
 }
 
-// failing is for faults after which a node must end. One that goes on is killed, so that what it took for written is gone:
-// acknowledging it would show.
+// failing is for faults after which a node must end, where they hit more than scratch. One that goes on is killed, so that
+// what it took for written is gone: acknowledging it would show. That it went on after a failed sync is a violation by
+// itself; a failed write it may have taken back.
 func (c *Config) failing(e schedule.Event, target string, r Rule, what string) (heal, error) {
 	f, a, err := c.rule(e, target, r)
 	if err != nil {
 		return nil, err
 	}
+	exited := c.Nodes.Exited(target) // of the process that the fault is for
 	return func(ctx context.Context) (chaos.Proof, error) {
 		p := chaos.Proof{Bites: a.End(), What: what}
 		if p.Bites == 0 {
-			return p, nil
+			return p, again(c.Nodes, target)
 		}
-		if !within(ctx, c.Nodes.Exited(target), endsWithin) {
+		if !within(ctx, exited, cmp.Or(c.EndsWithin, endsWithin)) {
 			p.What += ", and the node went on"
+			if n := a.Durable(); n > 0 && r.Trouble == SyncFails && ctx.Err() == nil {
+				p.Violation = fmt.Sprintf("%s went on after %d failed syncs of files that must be durable", target, n)
+			}
 			if err := kill(c.Nodes, target); err != nil {
 				return p, err
 			}
@@ -310,10 +340,17 @@ func atRest(
 			if e.Kind == schedule.Wipe || !within(ctx, c.Nodes.Exited(target), refusesWithin) {
 				return p, nil
 			}
+			if s := c.Nodes.Status(target); s != chaos.ExitRefused {
+				if s != chaos.ExitFailpoint {
+					p.Violation = fmt.Sprintf("%s ended with status %d over %s, expected %d", target, s, d, chaos.ExitRefused)
+				}
+				return p, c.Nodes.Start(target)
+			}
 			p.What += ", refused, disk replaced"
 			if _, err := Wipe(c.Nodes.Dir(target)); err != nil {
 				return p, err
 			}
+			p.Replaced = 1
 			return p, c.Nodes.Start(target)
 		}, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/raftstream/raftstream/chaos"
 	"github.com/raftstream/raftstream/chaos/schedule"
@@ -21,11 +22,12 @@ type nodes struct {
 	mu      sync.Mutex
 	exited  map[string]chan struct{}
 	refuse  map[string]int // starts after which the node ends at once
+	status  int            // with which it does
 	journal []string
 }
 
 func newNodes(dirs map[string]string) *nodes {
-	n := &nodes{dirs: dirs, exited: map[string]chan struct{}{}, refuse: map[string]int{}}
+	n := &nodes{dirs: dirs, exited: map[string]chan struct{}{}, refuse: map[string]int{}, status: chaos.ExitRefused}
 	for name := range dirs {
 		n.exited[name] = make(chan struct{})
 	}
@@ -71,6 +73,15 @@ func (n *nodes) Exited(name string) <-chan struct{} {
 	return n.exited[name]
 }
 
+func (n *nodes) Status(name string) int {
+	if !ended(n, name) {
+		return -1
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.status
+}
+
 func (n *nodes) did() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -112,8 +123,8 @@ func TestDamageIsDoneWhileTheNodeIsDown(t *testing.T) {
 		want   string
 		proof  chaos.Proof
 	}{
-		{schedule.Event{Kind: schedule.BitFlip, File: "raft", Count: 3}, "raft/raft.db", 1, "kill a, start a, start a", chaos.Proof{Bites: 3, What: "bits flipped, refused, disk replaced"}},
-		{schedule.Event{Kind: schedule.Truncate, File: "wal", Bytes: 7}, "wal/0000000000000001.wal", 1, "kill a, start a, start a", chaos.Proof{Bites: 7, What: "bytes cut, refused, disk replaced"}},
+		{schedule.Event{Kind: schedule.BitFlip, File: "raft", Count: 3}, "raft/raft.db", 1, "kill a, start a, start a", chaos.Proof{Bites: 3, What: "bits flipped, refused, disk replaced", Replaced: 1}},
+		{schedule.Event{Kind: schedule.Truncate, File: "wal", Bytes: 7}, "wal/0000000000000001.wal", 1, "kill a, start a, start a", chaos.Proof{Bites: 7, What: "bytes cut, refused, disk replaced", Replaced: 1}},
 		{schedule.Event{Kind: schedule.Wipe}, "wal", 0, "kill a, start a", chaos.Proof{Bites: 3, What: "files removed"}},
 	} {
 		t.Run(string(tt.event.Kind), func(t *testing.T) {
@@ -136,6 +147,22 @@ func TestDamageIsDoneWhileTheNodeIsDown(t *testing.T) {
 				t.Errorf("the disk was not replaced: %v", left)
 			}
 		})
+	}
+}
+
+// A node refuses what is damaged in one way only; another end over damaged files is no refusal, and no disk is replaced for it.
+func TestAnotherEndOverDamagedFilesIsAViolation(t *testing.T) {
+	for status, violation := range map[int]bool{2: true, -1: true, chaos.ExitFailpoint: false} {
+		dir := dataDir(t, t.TempDir())
+		n := newNodes(map[string]string{"a": dir})
+		n.refuse["a"], n.status = 1, status
+		p := inject(t, Config{Nodes: n}, schedule.Event{Kind: schedule.BitFlip, Count: 1}, nil, "a")
+		if (p.Violation != "") != violation || p.Bites != 1 || p.Replaced != 0 || n.did() != "kill a, start a, start a" {
+			t.Errorf("status %d: proof %+v, done %q", status, p, n.did())
+		}
+		if left, _ := os.ReadDir(dir); len(left) == 0 {
+			t.Errorf("status %d: the disk was replaced", status)
+		}
 	}
 }
 
@@ -186,19 +213,24 @@ func TestPowerOfAllIsCutAtOnce(t *testing.T) {
 func TestVolumeIsFullUntilHealed(t *testing.T) {
 	v := volume(t, 16<<20)
 	n := newNodes(map[string]string{"a": v.Dir()})
-	c := Config{Nodes: n, Volume: func(string) *Volume { return v }}
+	said := int64(3) // before
+	c := Config{Nodes: n, Volume: func(string) *Volume { return v }, Refusals: func(string) (int64, error) { return said, nil }}
 	more := filepath.Join(v.Dir(), "more")
 	p := inject(t, c, schedule.Event{Kind: schedule.Full}, func() {
 		if err := os.WriteFile(more, make([]byte, 1<<20), 0o644); err == nil {
 			t.Error("a file was written, expected ENOSPC")
 		}
 		must(t, os.Remove(more))
+		said += 2
 		n.end("a")
 	}, "a")
-	if p.Bites != 1 || n.did() != "start a" {
+	if p.Bites != 2 || n.did() != "start a" {
 		t.Errorf("proof %+v, done %q", p, n.did())
 	}
 	must(t, os.WriteFile(more, make([]byte, 1<<20), 0o644))
+	if p := inject(t, c, schedule.Event{Kind: schedule.Full}, nil, "a"); p.Bites != 0 {
+		t.Errorf("proof %+v, and the node met no full disk", p)
+	}
 }
 
 func TestFailingFileSystemIsHealed(t *testing.T) {
@@ -249,28 +281,46 @@ func short(t *testing.T) context.Context {
 	return ctx
 }
 
-// A node that does not end after a sync failed must not profit from it.
+// A node that does not end after a sync failed must not profit from it, and is told of; but not for what is only scratch.
 func TestNodeThatGoesOnAfterAFailedSyncIsKilled(t *testing.T) {
-	f := faultFS(t)
-	n := newNodes(map[string]string{"a": dataDir(t, f.Dir())})
-	path := filepath.Join(f.Dir(), "wal/0000000000000001.wal")
-	before, err := os.ReadFile(path)
-	must(t, err)
-	i := Injectors(Config{Nodes: n, Faults: func(string) *FaultFS { return f }})[schedule.SyncError]
-	x, err := i.Inject(t.Context(), schedule.Event{Kind: schedule.SyncError, File: "wal"}, []string{"a"})
-	must(t, err)
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-	must(t, err)
-	_, err = file.WriteString("more")
-	must(t, err)
-	if err := file.Sync(); err == nil {
-		t.Error("the sync is good")
+	for _, tt := range []struct {
+		file   string
+		during error // what ends the wait early
+		want   string
+	}{
+		{"wal/0000000000000001.wal", nil, "a went on after 1 failed syncs of files that must be durable"},
+		{"wal/0000000000000001.wal", context.Canceled, ""}, // it had no time to end
+		{"kept/1", nil, ""},
+	} {
+		f := faultFS(t)
+		n := newNodes(map[string]string{"a": dataDir(t, filepath.Join(f.Dir(), "node"))})
+		path := filepath.Join(f.Dir(), "node", tt.file)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		put(t, path, "before", true)
+		part, _, _ := strings.Cut(tt.file, "/")
+		if part == scratch {
+			part = ""
+		}
+		c := Config{Nodes: n, Faults: func(string) *FaultFS { return f }, EndsWithin: 10 * time.Millisecond}
+		x, err := Injectors(c)[schedule.SyncError].Inject(t.Context(), schedule.Event{Kind: schedule.SyncError, File: part}, []string{"a"})
+		must(t, err)
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+		must(t, err)
+		_, err = file.WriteString("more")
+		must(t, err)
+		if err := file.Sync(); err == nil {
+			t.Errorf("%s: the sync is good", tt.file)
+		}
+		must(t, errors.Join(file.Sync(), file.Close())) // tried again
+		ctx := t.Context()
+		if tt.during != nil {
+			ctx = short(t)
+		}
+		p, err := x.Heal(ctx)
+		must(t, err)
+		if p.Bites != 1 || !strings.Contains(p.What, "went on") || p.Violation != tt.want || n.did() != "kill a, start a" {
+			t.Errorf("%s, %v: proof %+v, done %q", tt.file, tt.during, p, n.did())
+		}
+		holds(t, path, "before\x00\x00\x00\x00") // the second sync made the file longer
 	}
-	must(t, errors.Join(file.Sync(), file.Close())) // tried again
-	p, err := x.Heal(short(t))
-	must(t, err)
-	if p.Bites != 1 || !strings.Contains(p.What, "went on") || n.did() != "kill a, start a" {
-		t.Errorf("proof %+v, done %q", p, n.did())
-	}
-	holds(t, path, string(before)+"\x00\x00\x00\x00") // the second sync made the file longer
 }

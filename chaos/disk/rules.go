@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,11 +41,23 @@ type Active struct {
 	rule  Rule
 	rules *rules
 	bites atomic.Int64
-	left  int64 // bytes, of NoSpace; under the mutex of rules
+	// Under the mutex of rules.
+	left    int64 // bytes, of NoSpace
+	durable int64 // bites on files that are more than scratch
 }
+
+// scratch is the part of a data directory that nobody needs after the process that wrote it.
+const scratch = "kept"
 
 // Bites counts what the rule made fail, or be late.
 func (a *Active) Bites() int64 { return a.bites.Load() }
+
+// Durable counts the bites on files that are more than scratch.
+func (a *Active) Durable() int64 {
+	a.rules.mu.Lock()
+	defer a.rules.mu.Unlock()
+	return a.durable
+}
 
 // End ends the trouble, and gives its bites. It may be called again.
 func (a *Active) End() int64 {
@@ -83,6 +96,9 @@ func (r *rules) bite(t Trouble, file string) *Active {
 		}
 		if n := a.bites.Load(); a.rule.Times == 0 || n < int64(a.rule.Times) {
 			a.bites.Add(1)
+			if !slices.Contains(strings.Split(file, "/"), scratch) {
+				a.durable++
+			}
 			return a
 		}
 	}

@@ -13,9 +13,6 @@ import (
 	"github.com/raftstream/raftstream/chaos/schedule"
 )
 
-// ExitStatus is that of a process which ended at a failpoint.
-const ExitStatus = 86
-
 // exitTime is how long a process may take to come to the point at which it is to end; after as long again of all nodes
 // waiting for it, the event is not injected.
 const exitTime = 5 * time.Second
@@ -25,8 +22,6 @@ type Armed interface {
 	Processes
 	Names() []string
 	Up(name string) bool
-	// Status is the exit status of the node's last process, -1 where there is none.
-	Status(name string) int
 }
 
 // ExitInjector gives the injector of exits at failpoints. The plan of a node's failpoints is the file that plans names: the
@@ -105,7 +100,7 @@ func (x *exit) wait(ctx context.Context) {
 	defer cancel()
 	for {
 		for _, n := range x.armed {
-			if x.nodes.Status(n) == ExitStatus {
+			if x.nodes.Status(n) == chaos.ExitFailpoint {
 				x.gone = append(x.gone, n)
 			}
 		}
@@ -122,7 +117,7 @@ func (x *exit) Hit() []string { return x.gone }
 func (x *exit) Heal(context.Context) (chaos.Proof, error) {
 	gone := x.gone
 	for _, n := range x.armed {
-		if !slices.Contains(gone, n) && x.nodes.Status(n) == ExitStatus {
+		if !slices.Contains(gone, n) && x.nodes.Status(n) == chaos.ExitFailpoint {
 			gone = append(gone, n)
 		}
 	}

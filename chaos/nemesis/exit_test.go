@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/raftstream/raftstream/chaos"
 	"github.com/raftstream/raftstream/chaos/schedule"
 )
 
@@ -29,17 +30,17 @@ func (*pair) Terminate(string) error        { return nil }
 func (*pair) Start(string) error            { return nil }
 func (*pair) Exited(string) <-chan struct{} { return nil }
 func (*pair) Pid(string) int                { return 0 }
-func (p *pair) Up(name string) bool         { return p.Status(name) != ExitStatus }
+func (p *pair) Up(name string) bool         { return p.Status(name) != chaos.ExitFailpoint }
 
 func (p *pair) Status(name string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slices.Contains(p.gone, name) {
-		return ExitStatus
+		return chaos.ExitFailpoint
 	}
 	if text, _ := os.ReadFile(p.plan(name)); name == "n2" && string(text) == "a=exit@1\n" {
 		p.gone = append(p.gone, name)
-		return ExitStatus
+		return chaos.ExitFailpoint
 	}
 	return -1
 }

@@ -81,7 +81,7 @@ type Nemesis struct {
 	o Options
 
 	mu      sync.Mutex
-	held    map[hold]int // event's id
+	held    map[hold]schedule.Event
 	damaged map[string]bool
 }
 
@@ -124,22 +124,41 @@ func New(o Options) *Nemesis {
 	if o.Journal == nil {
 		o.Journal = func(Step) {}
 	}
-	return &Nemesis{o: o, held: make(map[hold]int), damaged: make(map[string]bool)}
+	return &Nemesis{o: o, held: make(map[hold]schedule.Event), damaged: make(map[string]bool)}
 }
 
-// Holds reports whether a fault is about the node's process: then its end is no surprise.
-func (n *Nemesis) Holds(node string) bool {
+// MayEnd reports whether a fault is in effect under which the node may, or must, end by itself: one of its disk.
+func (n *Nemesis) MayEnd(node string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, ok := n.held[hold{process, node}]
+	switch n.held[hold{process, node}].Kind {
+	case schedule.PowerCut, schedule.SyncError, schedule.TornWrite, schedule.SlowSync, schedule.Full, schedule.BitFlip, schedule.Truncate:
+		return true
+	}
+	return false
+}
+
+// Starved reports whether a fault is in effect that keeps the node from doing things in time.
+func (n *Nemesis) Starved(node string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := n.held[hold{cpu, node}]
 	return ok
 }
 
-// Damaged reports whether a fault has damaged what the node had on disk. A node may come to it late, and stop then.
+// Damaged reports whether a fault has damaged files of the node, which has them yet. It may come to them late, and refuse
+// them then. A wiped disk holds nothing to refuse.
 func (n *Nemesis) Damaged(node string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.damaged[node]
+}
+
+// Replaced says that the node has a new disk: nothing on it is damaged.
+func (n *Nemesis) Replaced(node string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.damaged, node)
 }
 
 // Run runs the schedule and returns when every event is over and every fault is healed: at the end of the last one, or
@@ -208,6 +227,11 @@ func (n *Nemesis) heal(ctx context.Context, e schedule.Event, targets []string, 
 	defer cancel()
 	n.o.Journal(Step{Phase: Heal, Event: e, Targets: targets})
 	proof, err := fault.Heal(ctx)
+	if e.Kind == schedule.Wipe || proof.Replaced == int64(len(targets)) {
+		for _, t := range targets {
+			n.Replaced(t)
+		}
+	}
 	out := Outcome{Event: e, Targets: targets, Proof: proof, Injected: proof.Bites > 0}
 	if !out.Injected {
 		out.Reason = "it took no effect: 0 " + proof.What
@@ -248,12 +272,14 @@ func (n *Nemesis) tryHold(e schedule.Event, targets []string) error {
 	claims := claims(e, targets)
 	for _, h := range claims {
 		if by, taken := n.held[h]; taken {
-			return fmt.Errorf("%s of node %q is taken by event %d", h.class, h.node, by)
+			return fmt.Errorf("%s of node %q is taken by event %d", h.class, h.node, by.ID)
 		}
 	}
 	for _, h := range claims {
-		n.held[h] = e.ID
-		n.damaged[h.node] = n.damaged[h.node] || Damages(e.Kind)
+		n.held[h] = e
+		if h.node != "" && (e.Kind == schedule.BitFlip || e.Kind == schedule.Truncate) {
+			n.damaged[h.node] = true
+		}
 	}
 	return nil
 }
@@ -277,7 +303,7 @@ func (n *Nemesis) release(e schedule.Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for h, by := range n.held {
-		if by == e.ID {
+		if by.ID == e.ID {
 			delete(n.held, h)
 		}
 	}

@@ -197,6 +197,53 @@ func TestAFaultWithoutBiteIsNotInjectedAndOneThatStaysIsBroken(t *testing.T) {
 	})
 }
 
+// Only faults of a disk explain that a node ends by itself; what was damaged may be refused later, until the disk is another.
+func TestWhatANodeMayDoUnderAFault(t *testing.T) {
+	for _, k := range schedule.Kinds() {
+		switch k {
+		case schedule.PowerCut, schedule.SyncError, schedule.TornWrite, schedule.SlowSync, schedule.Full, schedule.BitFlip, schedule.Truncate:
+		default:
+			n := New(Options{Nodes: newTown(1)})
+			must(t, n.tryHold(schedule.Event{ID: 1, Kind: k}, []string{"n1"}))
+			if n.MayEnd("n1") || n.Damaged("n1") || n.Starved("n1") != (k == schedule.CPU) {
+				t.Errorf("%s: may end %v, damaged %v, starved %v", k, n.MayEnd("n1"), n.Damaged("n1"), n.Starved("n1"))
+			}
+			continue
+		}
+		n := New(Options{Nodes: newTown(1)})
+		e := schedule.Event{ID: 1, Kind: k}
+		must(t, n.tryHold(e, []string{"n1"}))
+		if !n.MayEnd("n1") || n.MayEnd("n2") {
+			t.Errorf("%s: n1 may end: %v, n2: %v", k, n.MayEnd("n1"), n.MayEnd("n2"))
+		}
+		n.release(e)
+		if n.MayEnd("n1") || n.Damaged("n1") != (k == schedule.BitFlip || k == schedule.Truncate) {
+			t.Errorf("%s is over: n1 may end: %v, is damaged: %v", k, n.MayEnd("n1"), n.Damaged("n1"))
+		}
+	}
+	for _, tt := range []struct {
+		kind     schedule.Kind
+		replaced int64
+		want     bool
+	}{{schedule.BitFlip, 0, true}, {schedule.BitFlip, 1, false}, {schedule.Kill, 0, true}, {schedule.Wipe, 0, false}} {
+		n := New(Options{Nodes: newTown(1)})
+		n.damaged["n1"] = true
+		n.heal(t.Context(), schedule.Event{Kind: tt.kind}, []string{"n1"}, healing(func(context.Context) (chaos.Proof, error) {
+			return chaos.Proof{Bites: 1, Replaced: tt.replaced}, nil
+		}))
+		if n.Damaged("n1") != tt.want {
+			t.Errorf("%s with %d disks replaced: damaged %v, expected %v", tt.kind, tt.replaced, n.Damaged("n1"), tt.want)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTheEndOfTheRunHealsAtOnceWhatIsInEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(2)

@@ -4,8 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/raftstream/raftstream/chaos/schedule"
@@ -53,5 +55,41 @@ func TestAPauseIsProvenByTheKernel(t *testing.T) {
 	}
 	if stopped(os.Getpid()) {
 		t.Error("this process is stopped, as it says itself")
+	}
+}
+
+// left is the processes of a cluster of one that was asked to leave.
+type left struct {
+	Processes
+	exited chan struct{}
+	status int
+	did    []string
+}
+
+func (l *left) Terminate(string) error        { return nil }
+func (l *left) Exited(string) <-chan struct{} { return l.exited }
+func (l *left) Status(string) int             { return l.status }
+func (l *left) Kill(string) error             { l.did = append(l.did, "kill"); return nil }
+func (l *left) Start(string) error            { l.did = append(l.did, "start"); return nil }
+
+func TestOnlyWhoEndsWithStatusZeroHasLeftInOrder(t *testing.T) {
+	for _, tt := range []struct {
+		ends   bool
+		status int
+		bites  int64
+		did    string
+	}{{true, 0, 1, "start"}, {true, 1, 0, "start"}, {false, -1, 0, "kill start"}} {
+		synctest.Test(t, func(t *testing.T) {
+			l := &left{exited: make(chan struct{}), status: tt.status}
+			f, err := ProcessInjectors(l)[schedule.Terminate].Inject(t.Context(), schedule.Event{}, []string{"n1"})
+			must(t, err)
+			if tt.ends {
+				close(l.exited)
+			}
+			p, err := f.Heal(t.Context())
+			if did := strings.Join(l.did, " "); err != nil || p.Bites != tt.bites || did != tt.did {
+				t.Errorf("%+v: %d bites, done %q, %v", tt, p.Bites, did, err)
+			}
+		})
 	}
 }

@@ -4,6 +4,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/raftstream/raftstream/chaos"
@@ -23,7 +25,9 @@ import (
 const (
 	maxNodes  = 7
 	maxVoters = 5 // further nodes compute only
-	stopGrace = 12 * time.Second
+	stopGrace = 30 * time.Second
+	// deafFor is how long after its start a process may not hear yet that it is asked to leave, and is ended by that.
+	deafFor = 5 * time.Second
 )
 
 // Network is where the nodes live.
@@ -49,6 +53,11 @@ type Options struct {
 	Env     func(node string) []string // variables of a node's process; nil: none
 	// Ended is told of every process that ended although nobody ended it. nil: nobody is told.
 	Ended func(node string, status int)
+	// Left is told of every process that was asked to leave in order, when it has ended; status is -1 where it had to be
+	// killed. nil: nobody is told.
+	Left func(node string, status int)
+	// Grace is how long a node may take to leave in order when the cluster is closed. 0: 30 s.
+	Grace time.Duration
 }
 
 // Cluster is some nodes that find each other. Its methods may be called from several goroutines.
@@ -59,8 +68,9 @@ type Cluster struct {
 	each  map[string]*client.Client
 	http  *http.Client
 
-	mu     sync.Mutex // of what changes in nodes
-	closed bool
+	mu       sync.Mutex // of what changes in nodes
+	closed   bool
+	watching sync.WaitGroup
 }
 
 // node has the same name, place and ports over all its starts.
@@ -70,8 +80,15 @@ type node struct {
 	rpc, gossip, http int
 	votes             bool
 
+	*life // of its last process
+}
+
+// life is one process of a node.
+type life struct {
 	proc   *chaos.Process // nil before the first start
-	ending bool           // somebody ends it
+	began  time.Time
+	ending bool // somebody ends it
+	asked  bool // to leave in order
 	paused bool
 }
 
@@ -126,7 +143,7 @@ func New(o Options) (*Cluster, error) {
 	for i, name := range Names(o.Nodes) {
 		c.nodes = append(c.nodes, &node{
 			name: name, dir: o.dataDir(name), log: filepath.Join(o.Dir, "logs", name+".log"), host: c.o.Network.Addr(name),
-			rpc: ports[3*i], gossip: ports[3*i+1], http: ports[3*i+2], votes: i < maxVoters,
+			rpc: ports[3*i], gossip: ports[3*i+1], http: ports[3*i+2], votes: i < maxVoters, life: &life{},
 		})
 	}
 	c.http = &http.Client{Timeout: askTime, Transport: &http.Transport{
@@ -230,8 +247,9 @@ func (c *Cluster) Start(name string) error {
 	if c.o.Env != nil {
 		env = c.o.Env(name)
 	}
+	now := &life{began: time.Now()}
 	err = c.o.Network.Start(name, func() (err error) {
-		n.proc, err = chaos.Start(chaos.Program{
+		now.proc, err = chaos.Start(chaos.Program{
 			Path: c.o.Binary, Args: c.args(n), Env: env, Log: n.log, Own: true, Hide: "RAFTSTREAM_",
 		})
 		return err
@@ -239,19 +257,23 @@ func (c *Cluster) Start(name string) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	n.ending, n.paused = false, false
-	go c.watch(n, n.proc)
+	n.life = now
+	c.watching.Go(func() { c.watch(n, now) })
 	return nil
 }
 
-// watch tells of a process that ended by itself.
-func (c *Cluster) watch(n *node, p *chaos.Process) {
-	<-p.Exited()
+// watch tells how a process ended that ended by itself, or was asked to leave.
+func (c *Cluster) watch(n *node, l *life) {
+	<-l.proc.Exited()
+	deaf := l.proc.Signal() == syscall.SIGTERM && time.Since(l.began) < deafFor
 	c.mu.Lock()
-	surprise := n.proc == p && !n.ending && !c.closed
+	asked, surprise := l.asked && !deaf, !l.ending && n.life == l
 	c.mu.Unlock()
-	if surprise && c.o.Ended != nil {
-		c.o.Ended(n.name, p.ExitCode())
+	switch {
+	case asked && c.o.Left != nil:
+		c.o.Left(n.name, l.proc.ExitCode())
+	case surprise && c.o.Ended != nil:
+		c.o.Ended(n.name, l.proc.ExitCode())
 	}
 }
 
@@ -283,16 +305,18 @@ func (c *Cluster) Close() error {
 	c.closed = true
 	var procs []*chaos.Process
 	for _, n := range c.nodes {
-		if n.proc != nil {
+		if n.running() {
+			n.ending, n.asked = true, true
 			procs = append(procs, n.proc)
 		}
 	}
 	c.mu.Unlock()
 	var all sync.WaitGroup
 	for _, p := range procs {
-		all.Go(func() { p.Stop(stopGrace) })
+		all.Go(func() { p.Stop(cmp.Or(c.o.Grace, stopGrace)) })
 	}
 	all.Wait()
+	c.watching.Wait() // what they tell belongs to the run
 	c.http.CloseIdleConnections()
 	return c.hangUp()
 }

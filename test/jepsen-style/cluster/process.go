@@ -18,20 +18,24 @@ func (c *Cluster) Up(name string) bool {
 }
 
 // Kill ends a node's process by SIGKILL and returns when it is gone. One that has ended by itself cannot be killed.
-func (c *Cluster) Kill(name string) error { return c.end(name, (*chaos.Process).Kill) }
+func (c *Cluster) Kill(name string) error {
+	return c.end(name, (*chaos.Process).Kill, func(n *node, on bool) { n.ending = on })
+}
 
 // Terminate asks a node to leave in order, and does not wait.
-func (c *Cluster) Terminate(name string) error { return c.end(name, (*chaos.Process).Terminate) }
+func (c *Cluster) Terminate(name string) error {
+	return c.end(name, (*chaos.Process).Terminate, func(n *node, on bool) { n.ending, n.asked = on, on })
+}
 
 // end does what ends the process, which is then no surprise.
-func (c *Cluster) end(name string, how func(*chaos.Process) error) error {
+func (c *Cluster) end(name string, how func(*chaos.Process) error, mark func(n *node, on bool)) error {
 	p, err := c.process(name)
 	if err != nil {
 		return err
 	}
-	c.mark(name, func(n *node) { n.ending = true })
+	c.mark(name, func(n *node) { mark(n, true) })
 	if err := how(p); err != nil {
-		c.mark(name, func(n *node) { n.ending = false })
+		c.mark(name, func(n *node) { mark(n, false) })
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ func (r *run) verdict() (Verdict, error) {
 		return v, err
 	}
 	folder := &checker.Run{Dir: r.o.Dir, Events: events, Nodes: r.cluster.Names(), Logs: r.cluster.Logs(), Ledgers: r.ledgers}
-	v.Results = append(checks(folder, r.o.Workloads, r.o.Rate), r.results...)
+	v.Results = slices.Concat(checks(folder, r.o.Workloads, r.o.Rate), r.results, r.replacements())
 	v.judge(r.outcomes)
 	v.TookMS = time.Since(r.began).Milliseconds()
 	return v, report.Write(&report.Report{

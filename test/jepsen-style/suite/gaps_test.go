@@ -146,7 +146,7 @@ func TestRandomSchedulesNameFailpointsThatThereAre(t *testing.T) {
 			t.Errorf("failpoint %s is not there", p)
 		}
 	}
-	if failpoint.ExitStatus != nemesis.ExitStatus {
-		t.Errorf("exit status %d, the nemesis expects %d", failpoint.ExitStatus, nemesis.ExitStatus)
+	if failpoint.ExitStatus != chaos.ExitFailpoint {
+		t.Errorf("exit status %d, chaos expects %d", failpoint.ExitStatus, chaos.ExitFailpoint)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/raftstream/raftstream/chaos/disk"
 	"github.com/raftstream/raftstream/chaos/nemesis"
+	"github.com/raftstream/raftstream/chaos/runner"
 	"github.com/raftstream/raftstream/chaos/schedule"
 	"github.com/raftstream/raftstream/test/jepsen-style/checker"
 	"github.com/raftstream/raftstream/test/jepsen-style/cluster"
@@ -33,6 +33,7 @@ type run struct {
 	o        *Options
 	began    time.Time
 	log      *history.Log
+	mark     *runner.Mark
 	site     *site
 	cluster  *cluster.Cluster
 	nemesis  *nemesis.Nemesis
@@ -44,8 +45,9 @@ type run struct {
 	stop    context.CancelFunc // ends the workloads' Run
 	working sync.WaitGroup
 
-	mu      sync.Mutex
-	results []checker.Result // of the run itself
+	mu       sync.Mutex
+	results  []checker.Result // of the run itself
+	replaced []string         // nodes whose damaged disk was, and when
 }
 
 // Run runs once. The error says that there is no verdict: something here is wrong, and not with the cluster.
@@ -66,15 +68,12 @@ func (r *run) all(ctx context.Context) (v Verdict, err error) {
 	if r.log, err = history.Create(filepath.Join(r.o.Dir, "history.jsonl")); err != nil {
 		return v, err
 	}
-	defer func() {
-		if r.site != nil {
-			err = errors.Join(err, r.site.close())
-		}
-	}()
+	defer func() { err = errors.Join(err, r.close()) }()
 	steps := []struct {
 		what string
 		do   func(context.Context) error
 	}{
+		{"mark the run", r.begin},
 		{"prepare", r.prepare},
 		{"start the nodes", r.startNodes},
 		{"start the workloads", r.startWorkloads},
@@ -99,6 +98,32 @@ func (r *run) all(ctx context.Context) (v Verdict, err error) {
 	return r.verdict()
 }
 
+// begin sweeps what dead runners left, and marks this run so that what it leaves can be swept, should it die.
+func (r *run) begin(context.Context) (err error) {
+	swept, err := runner.Sweep(runner.Dir())
+	for _, s := range swept {
+		r.o.Say("%s", s)
+	}
+	if err != nil {
+		r.o.Say("NOT SWEPT: %v", err)
+	}
+	r.mark, err = runner.Begin(runner.Dir(), r.o.Dir, r.o.Node.Path)
+	return err
+}
+
+// close undoes what the run opened. The mark stays where something of that is left.
+func (r *run) close() error {
+	if r.site != nil {
+		if err := r.site.close(); err != nil {
+			return err
+		}
+	}
+	if r.mark == nil {
+		return nil
+	}
+	return r.mark.End()
+}
+
 // found notes something of the run itself that checkers do not see in its files.
 func (r *run) found(name string, verdict checker.Verdict, format string, args ...any) {
 	r.mu.Lock()
@@ -109,7 +134,7 @@ func (r *run) found(name string, verdict checker.Verdict, format string, args ..
 // prepare opens the site and settles the schedule.
 func (r *run) prepare(context.Context) (err error) {
 	r.o.Say("seed %d, %d nodes, layer %d, workloads %v, folder %s", r.o.Seed, r.o.Nodes, r.o.Layer, names(r.o.Workloads), r.o.Dir)
-	if r.site, err = openSite(r.o, r.ended); err != nil {
+	if r.site, err = openSite(r.o, r.ended, r.left); err != nil {
 		return err
 	}
 	r.cluster = r.site.cluster
@@ -146,28 +171,6 @@ func (r *run) writeRepeat() error {
 		return fmt.Errorf("write repeat.sh: %w", err)
 	}
 	return nil
-}
-
-// ended hears of a process that ended although nobody ended it. A fault that concerns the process explains it, and starts it
-// again; otherwise it is a violation, and the node is started again so that the rest can be judged.
-func (r *run) ended(node string, status int) {
-	if r.nemesis.Holds(node) || status == nemesis.ExitStatus && r.o.Node.Failpoints {
-		return
-	}
-	r.o.Say("%s ended by itself with status %d", node, status)
-	if r.nemesis.Damaged(node) && status == 1 { // it came late to what was damaged: what the operator does then
-		if _, err := disk.Wipe(r.cluster.Dir(node)); err != nil {
-			r.found("processes", checker.Invalid, "%s refused its damaged disk, which could not be replaced: %v", node, err)
-		}
-		if err := r.cluster.Start(node); err != nil {
-			r.found("processes", checker.Invalid, "%v", err)
-		}
-		return
-	}
-	r.found("processes", checker.Invalid, "%s ended by itself with status %d, %v after the start; see logs/%s.log", node, status, time.Since(r.began).Round(time.Millisecond), node)
-	if err := r.cluster.Start(node); err != nil {
-		r.found("processes", checker.Invalid, "%v", err)
-	}
 }
 
 func (r *run) startNodes(ctx context.Context) error {
@@ -222,6 +225,7 @@ func (r *run) startWorkloads(ctx context.Context) error {
 func (r *run) runSchedule(ctx context.Context) error {
 	over := time.Now().Add(time.Duration(r.plan.TimeMS) * time.Millisecond)
 	r.outcomes = r.nemesis.Run(ctx, r.plan)
+	r.behaved()
 	return wait(ctx, time.Until(over))
 }
 

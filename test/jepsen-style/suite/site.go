@@ -39,8 +39,9 @@ const (
 	raftReserve = "16"
 )
 
-// openSite makes networks, disks and clocks, and prepares the cluster on them. It starts no node.
-func openSite(o *Options, ended func(node string, status int)) (*site, error) {
+// openSite makes networks, disks and clocks, and prepares the cluster on them. It starts no node. The site is there to be
+// closed also where some step failed.
+func openSite(o *Options, ended, left func(node string, status int)) (*site, error) {
 	s := &site{
 		injectors: make(map[schedule.Kind]chaos.Injector), leftOut: make(map[schedule.Kind]string),
 		volumes: make(map[string]*disk.Volume), faults: make(map[string]*disk.FaultFS),
@@ -49,13 +50,13 @@ func openSite(o *Options, ended func(node string, status int)) (*site, error) {
 		func() error { return s.openNetwork(o) },
 		func() error { return s.openDisks(o) },
 		func() error { return s.openClocks(o) },
-		func() error { return s.openCluster(o, ended) },
+		func() error { return s.openCluster(o, ended, left) },
 		s.openLimits,
 		func() error { return s.openFailpoints(o) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
-			return nil, errors.Join(err, s.close())
+			return s, err
 		}
 	}
 	if o.Nodes == 1 {
@@ -156,9 +157,9 @@ func (s *site) dataDir(o *Options, node string) string {
 	return filepath.Join(o.Dir, "data", node, "node")
 }
 
-func (s *site) openCluster(o *Options, ended func(node string, status int)) (err error) {
+func (s *site) openCluster(o *Options, ended, left func(node string, status int)) (err error) {
 	c := cluster.Options{
-		Binary: o.Node.Path, Nodes: o.Nodes, Dir: o.Dir, Ended: ended, Env: s.environ,
+		Binary: o.Node.Path, Nodes: o.Nodes, Dir: o.Dir, Ended: ended, Left: left, Env: s.environ,
 		Data: func(node string) string { return s.dataDir(o, node) },
 	}
 	if s.network != nil {
@@ -177,7 +178,9 @@ func (s *site) openCluster(o *Options, ended func(node string, status int)) (err
 	s.closers = append(s.closers, s.cluster.Close)
 	maps.Copy(s.injectors, nemesis.ProcessInjectors(s.cluster))
 	maps.Copy(s.injectors, nemesis.QuorumInjectors(s.cluster))
-	d := disk.Config{Nodes: s.cluster, Seed: o.Seed}
+	d := disk.Config{
+		Nodes: s.cluster, Seed: o.Seed, Refusals: func(node string) (int64, error) { return refusals(s.cluster.Logs()[node]) },
+	}
 	if len(s.volumes) > 0 {
 		d.Volume = func(node string) *disk.Volume { return s.volumes[node] }
 	}
