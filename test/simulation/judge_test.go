@@ -12,13 +12,12 @@ import (
 
 // judge checks an application that has stopped: every line that was acknowledged is in the outputs once, in the batches
 // that it was allocated to, unless its owner gave it up, and the batches are without gaps (invariants 2 to 4, 7 and 10).
-func (s *sim) judge(p *program, v fsm.View) {
-	a, _ := v.App(p.id())
+func (s *sim) judge(p *program, a *fsm.App) {
 	s.judgeCounts(p, a)
 	next := a.Interval(a.ZeroTime, 1)
 	sum, out := int64(0), int64(0)
 	got := map[string]int{} // last line that came out, by source and partition
-	for b := range v.Batches(a.ID, a.ZeroTime) {
+	for b := range s.ledger.ended(a.ID).Batches(a.ID, a.ZeroTime) {
 		if b.Time != next || b.State != fsm.Completed {
 			s.Errorf("%s: batch %d is %v, expected batch %d completed", p.name, b.Time, b.State, next)
 		}

@@ -22,6 +22,7 @@ type ledgerWatch struct {
 	states  map[uint64][32]byte    // hashes of states
 	batches map[batchOf]*batchFact // what was allocated, once
 	offices map[id.App]id.Office   // highest seen
+	live    map[id.App]fsm.View    // last one in which it had not ended: few of its batches are kept after that
 	epoch   id.Epoch               // highest seen
 	last    map[*process]uint64    // last index
 	top     uint64
@@ -42,7 +43,7 @@ type batchFact struct {
 func newLedgerWatch(s *sim) *ledgerWatch {
 	return &ledgerWatch{
 		sim: s, digests: map[uint64]uint64{}, states: map[uint64][32]byte{}, batches: map[batchOf]*batchFact{},
-		offices: map[id.App]id.Office{}, last: map[*process]uint64{},
+		offices: map[id.App]id.Office{}, live: map[id.App]fsm.View{}, last: map[*process]uint64{},
 	}
 }
 
@@ -122,6 +123,9 @@ func (w *ledgerWatch) look(v fsm.View, results []fsm.Result, first bool) {
 		if b, ok := v.Batch(a.ID, a.Completed); ok {
 			w.batch(a, b)
 		}
+		if first && a.Live() {
+			w.live[a.ID] = v
+		}
 		if first && a.Pending > 0 {
 			if l.Epoch > w.epoch {
 				w.sim.seen(leaderChangedWithPending)
@@ -159,6 +163,13 @@ func (w *ledgerWatch) batch(a *fsm.App, b *fsm.Batch) {
 		w.sim.Errorf("batch %d of %s: completed by attempt %d, then by %d (invariant 4)", b.Time, a.Name, f.attempt, b.Attempt)
 	}
 	f.attempt = b.Attempt
+}
+
+// ended gives the last view in which an application had not ended.
+func (w *ledgerWatch) ended(app id.App) fsm.View {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.live[app]
 }
 
 // fact gives what is known of a batch; false for nothing.

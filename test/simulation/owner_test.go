@@ -132,14 +132,13 @@ func (s *sim) replace(p *program, now bool) {
 // stop stops an application and judges it.
 func (s *sim) stop(p *program, now bool) {
 	s.sayStop(p, now)
-	var v fsm.View
+	var a *fsm.App
 	s.until(p.name+" is stopped", func() bool {
 		s.resume(p)
-		v = s.view()
-		a, ok := v.App(p.id())
-		return ok && a.State == fsm.Stopped
+		a = s.app(p)
+		return a.State == fsm.Stopped
 	})
-	s.judge(p, v)
+	s.judge(p, a)
 }
 
 func (s *sim) sayStop(p *program, now bool) {
