@@ -2,7 +2,6 @@ package checker
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -206,76 +205,6 @@ func overlaps(o *history.Op, f *history.Fault, grace time.Duration) bool {
 		over += grace.Nanoseconds()
 	}
 	return f.Start() <= o.Ended() && o.Start() <= over
-}
-
-// Sample is what a process held at a time.
-type Sample struct {
-	Node       string  `json:"node"`
-	Start      int     `json:"start,omitempty"` // which run of the process: a new one holds nothing of the old one
-	Seconds    float64 `json:"seconds"`         // since the start of the run
-	RSS        int64   `json:"rss_bytes,omitempty"`
-	Files      int64   `json:"files,omitempty"`
-	Goroutines int64   `json:"goroutines,omitempty"`
-}
-
-// Growth is how much of each thing a process may get more of per hour, by the slope over all its samples; 0: not looked at.
-type Growth struct {
-	RSS, Files, Goroutines float64
-}
-
-// leakSamples is how many samples of one process tell a slope from noise.
-const leakSamples = 10
-
-// Leaks checks that no process holds more and more: the slope of each thing stays below the limit per hour. The first
-// third of a process' samples is left out, in which it gets warm.
-func Leaks(samples []Sample, least time.Duration, limit Growth) Result {
-	j := Judging("leaks", "")
-	by := map[string][]Sample{}
-	for _, s := range samples {
-		key := fmt.Sprintf("%s, start %d", s.Node, s.Start)
-		by[key] = append(by[key], s)
-	}
-	for _, key := range slices.Sorted(maps.Keys(by)) {
-		all := by[key]
-		slices.SortFunc(all, func(a, b Sample) int { return cmp.Compare(a.Seconds, b.Seconds) })
-		all = all[len(all)/3:]
-		if len(all) < leakSamples || all[len(all)-1].Seconds-all[0].Seconds < least.Seconds() {
-			j.Found.Counts["too short"]++
-			continue
-		}
-		for _, thing := range []struct {
-			name  string
-			limit float64
-			of    func(Sample) int64
-		}{
-			{"bytes of memory", limit.RSS, func(s Sample) int64 { return s.RSS }},
-			{"files", limit.Files, func(s Sample) int64 { return s.Files }},
-			{"goroutines", limit.Goroutines, func(s Sample) int64 { return s.Goroutines }},
-		} {
-			if thing.limit == 0 {
-				continue
-			}
-			j.See("slopes", 1)
-			if grows := slope(all, thing.of) * 3600; grows > thing.limit {
-				j.Bad("%s gets %.0f %s more per hour, expected %.0f at most", key, grows, thing.name, thing.limit)
-			}
-		}
-	}
-	return j.Result()
-}
-
-// slope is that of the line with the least squares, per second.
-func slope(all []Sample, of func(Sample) int64) float64 {
-	var t, v, tt, tv float64
-	n := float64(len(all))
-	for _, s := range all {
-		x, y := s.Seconds-all[0].Seconds, float64(of(s))
-		t, v, tt, tv = t+x, v+y, tt+x*x, tv+x*y
-	}
-	if d := n*tt - t*t; d > 0 {
-		return (n*tv - t*v) / d
-	}
-	return 0
 }
 
 // Required checks that rare states were seen often enough over many runs: what no run has come to was not tested. seen

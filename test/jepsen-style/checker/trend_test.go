@@ -143,14 +143,14 @@ func TestUnexplainedWantsAFaultForEveryUnknown(t *testing.T) {
 }
 
 func TestLeaksSeesWhatGrows(t *testing.T) {
-	samples := func(n int, rss, files func(i int64) int64) []Sample {
+	samples := func(n int, memory, files func(i int64) int64) []Sample {
 		var all []Sample
 		for i := range int64(n) {
-			all = append(all, Sample{Node: "n1", Seconds: float64(i), RSS: rss(i), Files: files(i)})
+			all = append(all, Sample{Node: "n1", Seconds: float64(i), Memory: memory(i), Files: files(i)})
 		}
 		return all
 	}
-	limit := Growth{RSS: 100 << 20, Files: 10, Goroutines: 10}
+	limit := Growth{Memory: 100 << 20, Files: 10}
 	flat := func(i int64) int64 { return 100<<20 + i%7<<10 }
 	few := func(i int64) int64 { return 40 + i%3 }
 	expect(t, Leaks(samples(300, flat, few), time.Minute, limit), Valid, "")

@@ -35,11 +35,12 @@ func (r *run) verdict() (Verdict, error) {
 		return v, err
 	}
 	folder := &checker.Run{Dir: r.o.Dir, Events: events, Nodes: r.cluster.Names(), Logs: r.cluster.Logs(), Ledgers: r.ledgers}
-	v.Results = slices.Concat(checks(folder, r.o.Workloads, r.o.Rate), r.results, r.replacements())
+	growth, facts := leaks(r.o.Dir)
+	v.Results = slices.Concat(checks(folder, r.o.Workloads, r.o.Rate), growth, r.results, r.replacements())
 	v.judge(r.outcomes)
 	v.TookMS = time.Since(r.began).Milliseconds()
 	return v, report.Write(&report.Report{
-		Title: v.title(), Verdict: string(v.Outcome), Reasons: v.Reasons, Facts: v.facts(names(r.o.Workloads)), Results: v.Results, Run: folder,
+		Title: v.title(), Verdict: string(v.Outcome), Reasons: v.Reasons, Facts: append(v.facts(names(r.o.Workloads)), facts...), Results: v.Results, Run: folder,
 	})
 }
 

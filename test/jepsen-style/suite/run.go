@@ -39,6 +39,7 @@ type run struct {
 	nemesis  *nemesis.Nemesis
 	plan     schedule.Schedule
 	probe    *prober
+	samples  *sampler
 	outcomes []nemesis.Outcome
 	ledgers  map[string]string
 
@@ -179,6 +180,10 @@ func (r *run) startNodes(ctx context.Context) error {
 	if err := r.cluster.StartAll(); err != nil {
 		return err
 	}
+	var err error
+	if r.samples, err = startSampler(r.cluster, r.log, filepath.Join(r.o.Dir, samplesFile)); err != nil {
+		return err
+	}
 	return cluster.Await(ctx, "ready", r.cluster.Ready)
 }
 
@@ -252,7 +257,7 @@ func (r *run) converge(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// end ends the workloads and the prober.
+// end ends the workloads, the prober and the sampler.
 func (r *run) end() {
 	if r.stop != nil {
 		r.stop()
@@ -261,6 +266,9 @@ func (r *run) end() {
 	}
 	if r.probe != nil {
 		r.probe.close()
+	}
+	if r.samples != nil {
+		_ = r.samples.close() // there is an error to tell already
 	}
 }
 
@@ -309,7 +317,9 @@ func (r *run) compareHashes(ctx context.Context) {
 	})
 }
 
-func (r *run) stopNodes(context.Context) error { return r.cluster.Close() }
+func (r *run) stopNodes(context.Context) error {
+	return errors.Join(r.samples.close(), r.cluster.Close())
+}
 
 // dump writes the ledgers of the stopped nodes.
 func (r *run) dump(ctx context.Context) (err error) {
