@@ -19,14 +19,17 @@ type assertion struct {
 }
 
 // gap is the assertion about failovers; the others are counts.
-const gap = "gap"
+const (
+	gap          = "gap"
+	acknowledged = "acknowledged"
+)
 
 var counts = map[string]func(*suite.Verdict) int64{
-	"acknowledged": func(v *suite.Verdict) int64 { return v.Acknowledged },
-	"lost":         func(v *suite.Verdict) int64 { return v.Lost },
-	"duplicated":   func(v *suite.Verdict) int64 { return v.Duplicated },
-	"phantom":      func(v *suite.Verdict) int64 { return v.Phantom },
-	"unexplained":  func(v *suite.Verdict) int64 { return v.Unexplained },
+	acknowledged:  func(v *suite.Verdict) int64 { return v.Acknowledged },
+	"lost":        func(v *suite.Verdict) int64 { return v.Lost },
+	"duplicated":  func(v *suite.Verdict) int64 { return v.Duplicated },
+	"phantom":     func(v *suite.Verdict) int64 { return v.Phantom },
+	"unexplained": func(v *suite.Verdict) int64 { return v.Unexplained },
 }
 
 // operators, those of two characters first.
@@ -74,20 +77,29 @@ func parseAssert(part string) (a assertion, err error) {
 func check(all []assertion, v suite.Verdict) []string {
 	var broken []string
 	for _, a := range all {
-		if a.what != gap {
-			if got := counts[a.what](&v); !a.holds(got) {
-				broken = append(broken, fmt.Sprintf("%s: it is %d", a.text, got))
-			}
-			continue
-		}
-		alone := slices.DeleteFunc(slices.Clone(v.Gaps), func(g suite.Gap) bool { return !g.Alone })
-		if len(alone) == 0 {
-			broken = append(broken, a.text+": no failover was measured that nothing else accompanied")
-		} else if s := suite.SpreadOf(alone); !a.holds(s.Max) {
-			broken = append(broken, fmt.Sprintf("%s: %s", a.text, s))
+		if why, _ := a.broken(&v); why != "" {
+			broken = append(broken, why)
 		}
 	}
 	return broken
+}
+
+// broken says why an assertion does not hold, "" where it does, and whether that was measured.
+func (a assertion) broken(v *suite.Verdict) (why string, measured bool) {
+	if a.what != gap {
+		if got := counts[a.what](v); !a.holds(got) {
+			return fmt.Sprintf("%s: it is %d", a.text, got), true
+		}
+		return "", true
+	}
+	alone := slices.DeleteFunc(slices.Clone(v.Gaps), func(g suite.Gap) bool { return !g.Alone })
+	if len(alone) == 0 {
+		return a.text + ": no failover was measured that nothing else accompanied", false
+	}
+	if s := suite.SpreadOf(alone); !a.holds(s.Max) {
+		return fmt.Sprintf("%s: %s", a.text, s), true
+	}
+	return "", true
 }
 
 func (a assertion) holds(got int64) bool {

@@ -1,6 +1,6 @@
 // Package command owns raftstream chaos: the command line over schedules of faults and the suite that judges what they did.
-// It promises that a run that was not checked, or whose faults did not happen, never ends with status 0; it must not know
-// how faults are made or what must hold.
+// It promises that a run that was not checked, or whose faults did not happen, never ends with status 0, many such runs only
+// where nobody asked to be strict; it must not know how faults are made or what must hold.
 package command
 
 import (
@@ -88,6 +88,11 @@ func (c *common) flags(cmd *cobra.Command) {
 	f.StringVar(&c.dir, "dir", "", "folder of what the run leaves, new or empty (default: a temporary one)")
 	f.BoolVar(&c.keep, "keep", false, "leave the folder of a green run there too")
 	f.StringSliceVar(&c.workloads, "workloads", nil, "what clients do: "+strings.Join(known(), ", "))
+}
+
+// assertFlag is for those commands whose runs may have limits of their own.
+func (c *common) assertFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.asserts, "assert", "", "what else must hold: gap, lost, duplicated, phantom, unexplained or acknowledged compared with a limit, as gap<2s,lost=0")
 }
 
 func known() []string {

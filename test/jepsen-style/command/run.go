@@ -46,7 +46,7 @@ func runCommand() *cobra.Command {
 	flags.StringVar(&f.text, "schedule", "", "schedule as text, lines apart by ; or line ends, or @FILE")
 	flags.StringSliceVar(&f.kinds, "kinds", nil, "kinds of faults to draw from (default: all that can be brought about here)")
 	flags.DurationVar(&f.every, "every", 0, "mean time between faults of a schedule that is drawn")
-	flags.StringVar(&f.asserts, "assert", "", "what else must hold: gap, lost, duplicated, phantom, unexplained or acknowledged compared with a limit, as gap<2s,lost=0")
+	f.assertFlag(cmd)
 	return cmd
 }
 
@@ -158,7 +158,7 @@ func replayCommand() *cobra.Command {
 		},
 	}
 	c.flags(cmd)
-	cmd.Flags().StringVar(&c.asserts, "assert", "", "what else must hold, as for run")
+	c.assertFlag(cmd)
 	return cmd
 }
 
