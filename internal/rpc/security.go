@@ -84,7 +84,10 @@ type accepted struct {
 // ServerHandshake hands the connection on, with what its certificates said.
 func (a accepted) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	inner := c
-	if held, ok := c.(*counted); ok {
+	if from, ok := inner.(*caller); ok {
+		inner = from.Conn
+	}
+	if held, ok := inner.(*counted); ok {
 		inner = held.Conn
 	}
 	t, ok := inner.(*tls.Conn)

@@ -54,6 +54,7 @@ type Server struct {
 	grpc     *grpc.Server
 	log      *slog.Logger
 	dial     dialFunc
+	intake   *intake
 	stopping chan struct{}
 	// controlLimit is controlMax; tests make it smaller.
 	controlLimit int
@@ -66,7 +67,7 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, dial: dialTCP, stopping: make(chan struct{}), controlLimit: controlMax}
+	s := &Server{cfg: cfg, log: cfg.Logger, dial: dialTCP, intake: newIntake(cfg.Logger), stopping: make(chan struct{}), controlLimit: controlMax}
 	creds := insecure.NewCredentials()
 	if cfg.Security.Enabled() {
 		creds = accepted{credentials.NewTLS(cfg.Security.server())}
@@ -77,6 +78,8 @@ func NewServer(cfg ServerConfig) *Server {
 		grpc.MaxRecvMsgSize(launchMax),
 		grpc.MaxSendMsgSize(resultMax),
 		grpc.MaxConcurrentStreams(streamsMax),
+		grpc.MaxHeaderListSize(headersMax),
+		grpc.StatsHandler(s.intake),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.ReadBufferSize(serverBuffer), // of every connection, also of one that says nothing
@@ -101,7 +104,7 @@ func NewServer(cfg ServerConfig) *Server {
 
 // Serve answers until Stop; it is nil then.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := s.grpc.Serve(counting{l, s.intake}); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve grpc on %v: %w", l.Addr(), err)
 	}
 	return nil
@@ -121,7 +124,9 @@ func (s *Server) guardCall(
 	ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler,
 ) (reply any, err error) {
 	defer s.recovered(info.FullMethod, &err)
-	return h(ctx, req)
+	reply, err = h(ctx, req)
+	replies(ctx, reply)
+	return reply, err
 }
 
 func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) (err error) {

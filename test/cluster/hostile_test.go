@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -93,6 +94,87 @@ func TestANodeLivesThroughIdleConnections(t *testing.T) {
 				t.Errorf("the node took %d MiB, expected at most %d", peak>>20, memoryMax>>20)
 			}
 		})
+	}
+}
+
+// holdLong opens calls on a connection to the rpc port, each with nearly all of a message of 64 MiB, until the port breaks
+// it off. It says the protocol by hand, as no client of gRPC sends less than it has announced.
+func holdLong(addr string, calls int) (sent int64, err error) {
+	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	go func() { _, _ = io.Copy(io.Discard, c) }() // ends with the connection
+	frame := func(kind, flags byte, call int, payload []byte) {
+		if err == nil {
+			n := len(payload)
+			head := []byte{byte(n >> 16), byte(n >> 8), byte(n), kind, flags, 0, 0, byte(call >> 8), byte(call)}
+			_, err = c.Write(append(head, payload...))
+			sent += int64(n)
+		}
+	}
+	_, err = io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+	frame(4, 0, 0, nil) // settings
+	const path = "/raftstream.cluster.v1.Cluster/Launch"
+	headers := "\x83\x86\x01\x01n\x04" + string(rune(len(path))) + path + "\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
+	for i := range calls {
+		frame(1, 4, 2*i+1, []byte(headers))
+		frame(0, 0, 2*i+1, []byte{0, 4, 0, 0, 0}) // 64 MiB will follow, says the prefix: the call asks for them
+	}
+	junk := make([]byte, 16<<10)
+	for range 60 << 20 / len(junk) {
+		for i := range calls {
+			frame(0, 0, 2*i+1, junk)
+		}
+	}
+	if err == nil { // all of it was taken: hold it
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_, err = c.Read(make([]byte, 1))
+	}
+	return sent, err
+}
+
+// A few connections with many calls, each of which holds most of the longest message: the node lives within its memory,
+// says whom it breaks off, and whoever sends what he announced is heard.
+func TestANodeLivesThroughMessagesThatDoNotEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("gigabytes; left out by -short")
+	}
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.startWordCount("wc")
+	n := c.nodes[0]
+	stop := make(chan struct{})
+	var sent atomic.Int64
+	var hostile sync.WaitGroup
+	for range 3 {
+		hostile.Go(func() {
+			for {
+				k, _ := holdLong(fmt.Sprintf("127.0.0.1:%d", n.rpc), 16) // how it is broken off does not matter
+				sent.Add(k)
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	lines := text(t, 1000)
+	c.feed("wc", "p", lines, time.Second).wait(t, 60*time.Second)
+	close(stop)
+	hostile.Wait()
+	if a := c.stopped("wc"); a.Processed != int64(len(lines)) {
+		t.Errorf("%d lines processed, expected %d", a.Processed, len(lines))
+	}
+	if !c.logHas(n, "broken off: its calls held") {
+		t.Error("the log does not say whom the node broke off")
+	}
+	peak := n.peak(t)
+	t.Logf("%d MiB were sent; the node's memory was %d MiB at most", sent.Load()>>20, peak>>20)
+	if peak > memoryMax {
+		t.Errorf("the node took %d MiB, expected at most %d", peak>>20, memoryMax>>20)
 	}
 }
 
