@@ -160,7 +160,11 @@ func (n *node) membership() rpc.Membership {
 		})
 	}
 	for _, s := range slices.Sorted(maps.Keys(configured)) {
-		member(rpc.Member{Name: s, ID: s, Roles: []string{roleDriver}, Status: rpc.Dead, RPCAddr: configured[s].Addr})
+		name := s // nobody has told it, but for the leader's, which is in the ledger
+		if l := n.raft.View().Leadership(); l.Leader == s {
+			name = l.Name
+		}
+		member(rpc.Member{Name: name, ID: s, Roles: []string{roleDriver}, Status: rpc.Dead, RPCAddr: configured[s].Addr})
 	}
 	return out
 }

@@ -367,7 +367,13 @@ func makeLifecycle(f *folder, plant string) {
 
 func makeMembership(f *folder, plant string) {
 	view := func(term uint64, leader string) memberList {
-		return memberList{Term: term, Leader: leader, Members: []memberRow{{Name: "n1", ID: "1"}, {Name: "n2", ID: "2"}}}
+		l := memberList{Term: term, Leader: leader, Members: []memberRow{{Name: "n1", ID: "1"}, {Name: "n2", ID: "2"}}}
+		for i := range l.Members {
+			if l.Members[i].Name == leader {
+				l.Members[i].Raft = "RAFT_ROLE_LEADER"
+			}
+		}
+		return l
 	}
 	f.op(membersOp, history.OK, 0, "n1", view(2, "n1"))
 	f.op(membersOp, history.OK, 0, "n2", view(3, ""))
