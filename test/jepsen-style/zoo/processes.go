@@ -31,5 +31,11 @@ var machineBugs = []Bug{
 	},
 }
 
+// unsynced is such a run in which one sync of received blocks fails: the node must end.
+var unsynced = Test{Package: "test/jepsen-style/zoo", Run: "^TestRunIsGreen$", Args: "-schedule failed-sync"}
+
+// onFailedSync are bugs that a failed sync shows.
+var onFailedSync = map[string]string{"failed-sync-is-tried-again": "went on after 1 failed syncs"}
+
 // onMachines are bugs that a power cut shows too.
 var onMachines = map[string]string{"acknowledged-before-the-sync": "exactly-once is invalid"}

@@ -33,6 +33,9 @@ var schedules = map[string]struct {
 		{ID: 1, AtMS: 4000, ForMS: 1000, Kind: schedule.PowerCut, Targets: []string{"n1", "n2", "n3"}},
 		{ID: 2, AtMS: 9000, ForMS: 1000, Kind: schedule.PowerCut, Targets: []string{"n1", "n2", "n3"}},
 	}},
+	"failed-sync": {suite.Namespaces, "append-set", []schedule.Event{
+		{ID: 1, AtMS: 3000, ForMS: 2000, Kind: schedule.SyncError, Targets: []string{"receiver"}, File: "wal"},
+	}},
 }
 
 var named = flag.String("schedule", "", "the schedule that TestRunIsGreen runs")

@@ -75,7 +75,8 @@ func Bugs() []Bug {
 	low := slices.Concat(ledgerBugs, diskBugs, leaderBugs, executorBugs, checkerBugs)
 	return slices.Concat(low, simulationBugs, seen(Simulation, simulated, inSimulation, low),
 		seen(Simulation, simulatedLong, inSimulationRarely, low), seen(Processes, killed, onProcesses, low),
-		seen(Processes, bereft, onLoss, low), machineBugs, seen(Machines, powered, onMachines, low))
+		seen(Processes, bereft, onLoss, low), machineBugs, seen(Machines, powered, onMachines, low),
+		seen(Machines, unsynced, onFailedSync, low))
 }
 
 // String gives the bug's name and the layer at which it is to be caught.
