@@ -77,7 +77,7 @@ func Open(c Config) (*Gossip, error) {
 	g.members = newMembers(c.ID, probeInterval)
 	m := settings(c, logWriter{c.Logger, g.unusual})
 	m.Delegate, m.Events, m.Ping = g.meta, g.members, g.members
-	list, err := memberlist.Create(m)
+	list, err := create(c, m)
 	if err != nil {
 		return nil, fmt.Errorf("open gossip at %s: %w", net.JoinHostPort(c.BindAddr, fmt.Sprint(c.BindPort)), err)
 	}
@@ -87,6 +87,26 @@ func Open(c Config) (*Gossip, error) {
 	g.work.Go(func() { g.join(ctx) })
 	g.work.Go(func() { g.spread(ctx) })
 	return g, nil
+}
+
+func create(c Config, m *memberlist.Config) (*memberlist.Memberlist, error) {
+	if m.Transport != nil {
+		return memberlist.Create(m)
+	}
+	b, err := listen(c, m.Logger)
+	if err != nil {
+		return nil, err
+	}
+	m.Transport = b
+	if c.BindPort == 0 {
+		m.BindPort = b.GetAutoBindPort()
+		m.AdvertisePort = m.BindPort
+	}
+	list, err := memberlist.Create(m)
+	if err != nil {
+		return nil, errors.Join(err, b.Shutdown())
+	}
+	return list, nil
 }
 
 // settings are tuned for a death to be known within about three seconds, without false ones on busy machines.
@@ -104,6 +124,7 @@ func settings(c Config, lines logWriter) *memberlist.Config {
 	m.GossipInterval = 100 * time.Millisecond
 	m.DeadNodeReclaimTime = 10 * time.Second
 	m.SecretKey = c.Secret
+	m.EnableCompression = false // see bounded
 	m.Transport = c.Transport
 	m.Logger = log.New(lines, "", 0)
 	return m
