@@ -162,6 +162,11 @@ func (w *ledgerWatch) batch(a *fsm.App, b *fsm.Batch) {
 	if f.attempt != 0 && f.attempt != b.Attempt {
 		w.sim.Errorf("batch %d of %s: completed by attempt %d, then by %d (invariant 4)", b.Time, a.Name, f.attempt, b.Attempt)
 	}
+	if before, ok := w.live[a.ID]; ok && f.attempt == 0 {
+		if was, ok := before.Batch(a.ID, b.Time); ok && was.State == fsm.Allocated && before.Attempt(a.ID, b.Time) != b.Attempt {
+			w.sim.Errorf("batch %d of %s: completed by attempt %d, expected %d (rule 1)", b.Time, a.Name, b.Attempt, before.Attempt(a.ID, b.Time))
+		}
+	}
 	f.attempt = b.Attempt
 }
 
