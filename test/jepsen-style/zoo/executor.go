@@ -92,7 +92,7 @@ var executorBugs = []Bug{
 		File:   "executor/state/read.go",
 		Old:    "\t\t\tf.delta = made\n\t\t\tt.bound()\n",
 		New:    "\t\t\tf.delta = made\n\t\t\tt.state.Install(made, makes.Time)\n\t\t\tt.bound()\n",
-		Catch:  Test{Package: "executor/state", Run: "^(TestDeltaOfALosingAttemptIsNeverVisible|TestStateIsTheFoldOfTheWinners)$"}, Expect: "sees map[",
+		Catch:  Test{Package: "executor/state", Run: "^(TestDeltaOfALosingAttemptIsNeverVisible|TestStateIsTheFoldOfTheWinners)$"}, Expect: ", expected map[",
 	},
 	{
 		Name: "losing-attempt-is-gone-on-from", Rules: []int{7},

@@ -43,6 +43,8 @@ var inSimulation = map[string]string{
 	"acknowledged-before-the-sync":        "is damaged at offset",
 	"segment-name-is-not-synced":          "has no holder that answers",
 	"snapshot-omits-requests":             "damaged snapshot: restore snapshot",
+	"state-is-updated-twice":              "lines were allocated up to it; expected",
+	"missing-counts-as-failing":           "input is missing",
 }
 
 // simulatedLong is for bugs that one run in some dozens shows.
@@ -51,4 +53,5 @@ var simulatedLong = Test{Package: "test/simulation", Run: "^TestSeeds$", Args: "
 // inSimulationRarely are such bugs.
 var inSimulationRarely = map[string]string{
 	"ledger-follows-the-order-of-a-map": "than another node",
+	"late-completion-counts":            "(rule 1)",
 }
