@@ -72,7 +72,7 @@ func TestANodeLivesThroughIdleConnections(t *testing.T) {
 		{"of Raft", "\xa7\x01\x00", "too many connections", func(n *node) int { return n.rpc }, 1000},
 		{"of the election watch", "\xa8\x01\x00", "", func(n *node) int { return n.rpc }, 2000},
 		{"of HTTP", "GET /ready HTTP/1.1\r\nX-Slow: ", "http port: connection refused", func(n *node) int { return n.http }, 2000},
-		{"of gossip", "\x08", "", func(n *node) int { return n.gossip }, 2000},
+		{"of gossip", "\x08", "it is the oldest of", func(n *node) int { return n.gossip }, 2000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newCluster(t, 1)
