@@ -1,6 +1,8 @@
 package gossip
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,6 +29,7 @@ const (
 
 // Kinds of memberlist's messages that are looked for.
 const (
+	kindState      = 6 // what a node knows of all others
 	kindCompound   = 7
 	kindCompressed = 9
 	kindChecked    = 12 // a checksum of four bytes and the message
@@ -35,13 +38,15 @@ const (
 
 var (
 	errCompressed = errors.New("it is compressed, which no node does")
+	errManyNodes  = errors.New("it is no state of a node, or one with too many others")
 	errLongStream = fmt.Errorf("it is longer than %d bytes", streamMax)
 	errOldest     = fmt.Errorf("it is the oldest of %d streams, and there is another one", streamsMax)
 )
 
-// bounded is memberlist's own transport with bounds of what strangers can make it hold: memberlist decompresses whatever
-// it is sent to any length, so that a packet could cost gigabytes. Nodes do not compress, and what is compressed is not
-// taken. With a secret nobody but nodes is heard, and only streams are bounded.
+// bounded is memberlist's own transport with bounds of what strangers can make it hold. memberlist decompresses whatever
+// it is sent, to any length, and makes room for as many nodes as a stream announces, so that some bytes could cost
+// gigabytes. Nodes do not compress, and what is compressed is not taken. With a secret nobody but nodes is heard, and only
+// the number and the length of streams are bounded.
 type bounded struct {
 	*memberlist.NetTransport
 	secret  bool
@@ -134,7 +139,7 @@ func (b *bounded) takeStreams() {
 }
 
 func (b *bounded) enter(c net.Conn) *stream {
-	s := &stream{Conn: c, of: b}
+	s := &stream{Conn: c, of: b, in: bufio.NewReaderSize(&cut{c, b, streamMax}, 512)}
 	b.mu.Lock()
 	var oldest *stream
 	if len(b.open) == streamsMax {
@@ -166,23 +171,84 @@ func (b *bounded) refused(from net.Addr, why error) {
 // stream is a stream of another node, or of a stranger.
 type stream struct {
 	net.Conn
-	of   *bounded
-	read int // bytes
+	of    *bounded
+	in    *bufio.Reader // what comes, up to streamMax
+	begun bool          // and how it begins was looked at
 }
 
 // Read gives what came, within the bounds. One goroutine calls it.
 func (s *stream) Read(p []byte) (int, error) {
-	if s.read == streamMax {
-		s.of.refused(s.RemoteAddr(), errLongStream)
+	if !s.begun {
+		s.begun = true
+		if err := s.begins(); err != nil {
+			return 0, err
+		}
+	}
+	return s.in.Read(p)
+}
+
+// begins looks at what the stream begins with, unless it is encrypted, and leaves it to be read.
+func (s *stream) begins() error {
+	const kind = 2 + len(label) // where it is: streams with another label are not read further
+	b, err := s.in.Peek(kind + 1)
+	if s.of.secret || err != nil {
+		return nil // whoever reads gets the error
+	}
+	switch b[kind] {
+	case kindCompressed:
+		err = errCompressed
+	case kindState:
+		if b, err = s.in.Peek(kind + 1 + stateHead); err == nil && !fewNodes(b[kind+1:]) {
+			err = errManyNodes
+		}
+	}
+	if errors.Is(err, errCompressed) || errors.Is(err, errManyNodes) {
+		s.of.refused(s.RemoteAddr(), err)
+	}
+	return err
+}
+
+// stateHead is how long the header of a state can be, at most, as nodes write it; a state is longer.
+const stateHead = len("\x83\xa4Join\xc2\xa5Nodes\xcd\x00\x00\xacUserStateLen\x00")
+
+// fewNodes reports whether a state begins as nodes write it, with at most 65,535 nodes, for whom memberlist makes room at
+// once, and nothing beside them.
+func fewNodes(b []byte) bool {
+	b, ok := bytes.CutPrefix(b, []byte("\x83\xa4Join"))
+	if !ok || b[0] != 0xc2 && b[0] != 0xc3 { // false, true
+		return false
+	}
+	if b, ok = bytes.CutPrefix(b[1:], []byte("\xa5Nodes")); !ok {
+		return false
+	}
+	number := 1
+	switch {
+	case b[0] < 0x80: // itself
+	case b[0] == 0xcc || b[0] == 0xd0: // of 8 bits
+		number = 2
+	case b[0] == 0xcd || b[0] == 0xd1: // of 16 bits
+		number = 3
+	default:
+		return false
+	}
+	return bytes.HasPrefix(b[number:], []byte("\xacUserStateLen\x00"))
+}
+
+// cut is a connection that is read up to streamMax.
+type cut struct {
+	net.Conn
+	of   *bounded
+	left int
+}
+
+// Read gives what came.
+func (c *cut) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		c.of.refused(c.RemoteAddr(), errLongStream)
 		return 0, errLongStream
 	}
-	n, err := s.Conn.Read(p[:min(len(p), streamMax-s.read)])
-	const kind = 2 + len(label) // where it is: streams with another label are not read further
-	if at := kind - s.read; !s.of.secret && at >= 0 && at < n && p[at] == kindCompressed {
-		s.of.refused(s.RemoteAddr(), errCompressed)
-		return 0, errCompressed
-	}
-	s.read += n
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
 	return n, err
 }
 

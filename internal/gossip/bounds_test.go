@@ -95,6 +95,39 @@ func TestWhatIsCompressedIsNotInflated(t *testing.T) {
 	}
 }
 
+func TestStatesWithTooManyNodesAreRefused(t *testing.T) {
+	g, log := heard(t)
+	c, err := net.Dial("tcp", g.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	head := "\x83\xa5Nodes\xce\x00\x0f\xff\xff\xacUserStateLen\x00\xa4Join\xc2" // in another order: it is refused, too
+	if _, err := c.Write([]byte("\xf4\x0a" + label + "\x06" + head + "\x87\x00")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, g, "a refusal in the log", func([]Member) bool { return log.has(errManyNodes.Error()) })
+}
+
+func TestStatesOfNodesAreKnownByTheirHeads(t *testing.T) {
+	for head, want := range map[string]bool{
+		"\x83\xa4Join\xc2\xa5Nodes\x01\xacUserStateLen\x00":                 true,
+		"\x83\xa4Join\xc3\xa5Nodes\xcc\xff\xacUserStateLen\x00":             true,
+		"\x83\xa4Join\xc3\xa5Nodes\xcd\xff\xff\xacUserStateLen\x00":         true,
+		"\x83\xa4Join\xc3\xa5Nodes\xce\x00\x0f\xff\xff\xacUserStateLen\x00": false,
+		"\x83\xa4Join\xc3\xa5Nodes\x01\xacUserStateLen\x01":                 false,
+		"\x84\xa4Join\xc3\xa5Nodes\x01\xacUserStateLen\x00":                 false,
+		"\x83\xa4Join\x01\xa5Nodes\x01\xacUserStateLen\x00":                 false,
+		"\x83\xa4Join\xc3\xa4Join\xc3\xa5Nodes\x01":                         false,
+		"": false,
+	} {
+		b := append([]byte(head), make([]byte, stateHead)...)[:stateHead]
+		if got := fewNodes(b); got != want {
+			t.Errorf("%q: %v, expected %v", head, got, want)
+		}
+	}
+}
+
 func TestStreamsThatSayNothingKeepNobodyOut(t *testing.T) {
 	g, log := heard(t)
 	for range 2 * streamsMax {
