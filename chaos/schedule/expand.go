@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Expand draws everything that is left to chance: the same plan gives the same schedule. A fault that takes synced data
-// from a disk is drawn for one and the same node each time: what is promised holds while a minority loses its data.
+// Expand draws everything that is left to chance: the same plan gives the same schedule. Faults that take synced data
+// from the disk of any node take them from one and the same: what is promised holds while a minority loses its data.
 func (p *Plan) Expand() Schedule {
 	d := &draw{rand: rand.New(rand.NewPCG(p.Seed, 1)), nodes: p.Nodes}
 	d.victim = Node(1 + d.rand.IntN(p.Nodes))
@@ -61,7 +61,7 @@ func (d *draw) events(s statement, at time.Duration) []Event {
 		return d.partition(e, a.shape)
 	}
 	e.Targets, e.Peers = d.resolve(a.targets), d.resolve(a.peers)
-	if slices.Contains(destructive, a.kind) {
+	if slices.Contains(destructive, a.kind) && slices.Contains(a.targets, "any") {
 		e.Targets = []string{d.victim}
 	}
 	return []Event{e}

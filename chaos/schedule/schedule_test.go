@@ -36,6 +36,22 @@ func TestAPlanBecomesWhatItSays(t *testing.T) {
 	}
 }
 
+func TestDisksAreDamagedWhereThePlanSays(t *testing.T) {
+	p, err := Parse("nodes=5\nat 1s wipe n3 for 1s\nat 2s bit-flip leader for 1s\nat 3s truncate any for 1s\nat 4s wipe any for 1s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p.Seed = range 20 {
+		e := p.Expand().Events
+		if e[0].Targets[0] != "n3" || e[1].Targets[0] != "leader" {
+			t.Errorf("seed %d: wipe n3 and bit-flip leader hit %v and %v", p.Seed, e[0].Targets, e[1].Targets)
+		}
+		if diff := cmp.Diff(e[2].Targets, e[3].Targets); diff != "" {
+			t.Errorf("seed %d: two disks of any node are damaged (-first +second):\n%s", p.Seed, diff)
+		}
+	}
+}
+
 func TestAWrongPlanIsRefusedByLineAndWord(t *testing.T) {
 	tests := []struct{ plan, want string }{
 		{"at 5s explode leader", `line 1: unknown fault "explode"`},
