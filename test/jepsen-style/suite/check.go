@@ -17,7 +17,7 @@ import (
 
 // What must hold of every run.
 const (
-	leastRate = 0.1              // of the rate that clients aim at, before the first fault
+	leastRate = 0.1              // of the rate that the clients of one workload aim at, before the first fault
 	grace     = 10 * time.Second // after a fault, in which clients may still not learn an outcome
 )
 
@@ -57,7 +57,7 @@ func checks(run *checker.Run, workloads []workload.Workload, rate int) []checker
 		{"ledger", func() []checker.Result { return checker.Ledger(run) }},
 		{"logs", func() []checker.Result { return []checker.Result{checker.LogScan(run)} }},
 		{"minimum-rate", func() []checker.Result {
-			return []checker.Result{checker.MinimumRate(run, "", float64(rate)*leastRate)}
+			return []checker.Result{checker.MinimumRate(run, "", float64(rate)/float64(len(workloads))*leastRate)}
 		}},
 		{"unexplained", func() []checker.Result { return []checker.Result{checker.Unexplained(run, grace, onPurpose)} }},
 		{rareStates, func() []checker.Result { return []checker.Result{checker.States(run)} }},
