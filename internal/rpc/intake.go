@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -19,7 +21,7 @@ const (
 	// intakeMax bounds what the calls of all connections have a server hold: requests while they arrive and while they are
 	// worked on, and replies until they are sent. It has room for four of the longest launches.
 	intakeMax = 256 << 20
-	// callCost is what a call costs beside its messages: headers, goroutine, and what arrives before it is known to run.
+	// callCost is what a call costs beside its messages: headers and goroutines.
 	callCost = 64 << 10
 	// headersMax bounds the headers of a call, decoded.
 	headersMax = 16 << 10
@@ -60,7 +62,7 @@ func (l counting) Accept() (net.Conn, error) {
 }
 
 func (in *intake) enter(conn net.Conn) *caller {
-	c := &caller{Conn: conn, in: in, frames: newFrames()}
+	c := &caller{Conn: conn, in: in, frames: newFrames(), calls: map[uint32]*call{}}
 	in.mu.Lock()
 	in.callers[c] = struct{}{}
 	in.mu.Unlock()
@@ -94,21 +96,58 @@ func (in *intake) shed() {
 type caller struct {
 	net.Conn
 	in     *intake
-	frames frames // of its one reader
+	frames frames // of its one reader, as is rest
+	rest   []byte // what came behind the headers of a call
 
 	mu      sync.Mutex
-	calls   int   // that run
-	held    int64 // by them, part of the intake's total
-	settled bool  // nothing is counted any more
+	calls   map[uint32]*call // by stream: those whose data are counted
+	held    int64            // by calls, part of the intake's total
+	settled bool             // nothing is counted any more
 }
 
-// Read counts the data that came.
+// Read gives what came up to the end of the next headers, and counts the data. What comes behind headers is kept back until
+// gRPC has taken the call to which it may belong: see tap.
 func (c *caller) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if d := c.frames.data(b[:n]); d > 0 {
-		c.add(int64(d), 0)
+	if len(c.rest) > 0 {
+		n := c.take(b[:copy(b, c.rest)])
+		if c.rest = c.rest[n:]; len(c.rest) == 0 {
+			c.rest = nil
+		}
+		return n, nil
+	}
+	came, err := c.Conn.Read(b)
+	n := c.take(b[:came])
+	if n < came {
+		c.rest, err = bytes.Clone(b[n:came]), nil // an error comes again
 	}
 	return n, err
+}
+
+// take counts the data in b, up to the end of the first headers, and gives where that is.
+func (c *caller) take(b []byte) (n int) {
+	for n < len(b) {
+		part, data, headers := c.frames.next(b[n:])
+		n += part
+		if data > 0 {
+			c.arrived(c.frames.stream, int64(data))
+		}
+		if headers {
+			break
+		}
+	}
+	return n
+}
+
+// arrived counts data of a stream. Those of a call that is over, or was refused, are held by nobody.
+func (c *caller) arrived(stream uint32, bytes int64) {
+	c.count(func() int64 {
+		call := c.calls[stream]
+		if call == nil {
+			return 0
+		}
+		call.unread += bytes
+		return bytes
+	})
 }
 
 // Close closes the connection and gives back what it held.
@@ -134,21 +173,15 @@ func (c *caller) holds() int64 {
 	return c.held
 }
 
-// add counts bytes, which may be negative, and how many more calls run. What an aborted call left unread is known only
-// together with the rest: it is forgotten when no call runs.
-func (c *caller) add(bytes int64, more int) {
+// count changes what is held by as many bytes as f says, which may be less than none.
+func (c *caller) count(f func() int64) {
 	c.mu.Lock()
+	bytes := f()
 	if c.settled {
-		c.mu.Unlock()
-		return
+		bytes = 0
 	}
-	c.calls += more
-	held := max(c.held+bytes, 0)
-	if c.calls == 0 && more < 0 {
-		held = 0
-	}
-	total := c.in.total.Add(held - c.held)
-	c.held = held
+	c.held += bytes
+	total := c.in.total.Add(bytes)
 	c.mu.Unlock()
 	if bytes > 0 && total > c.in.limit {
 		c.in.shed()
@@ -163,27 +196,59 @@ func (c *caller) settle() {
 	c.held = 0
 }
 
-// call is a call that runs. Its messages were counted as they came; each is given back when the next one was read, for
-// then whoever works on the stream has taken it into its own limits, or when the call ends.
+// call is a call, with what it holds; its caller's mutex guards that. Its messages are counted as they come; each is given
+// back when the next one was read, for then whoever works on the stream has taken it into its own limits, or when the call
+// ends, together with what nobody has read.
 type call struct {
-	from *caller
-
-	mu    sync.Mutex
-	holds int64
-	ended bool
+	from   *caller
+	stream uint32
+	begun  bool
+	ended  bool
+	unread int64 // bytes that came
+	works  int64 // bytes that are worked on: of the message that was read last, and of the reply
 }
 
 type callKey struct{}
 
-// TagRPC attaches the call to its context.
-func (*intake) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
-	if p, ok := peer.FromContext(ctx); ok {
-		if a, ok := p.Addr.(callerAddr); ok {
-			return context.WithValue(ctx, callKey{}, &call{from: a.caller})
-		}
+// tap attaches a call to its context. gRPC asks for that on the connection's reader, where it has the headers of the call,
+// and has read nothing behind them.
+func (*intake) tap(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return ctx, nil
 	}
-	return ctx
+	a, ok := p.Addr.(callerAddr)
+	if !ok {
+		return ctx, nil
+	}
+	c := &call{from: a.caller, stream: a.caller.frames.stream}
+	c.from.mu.Lock()
+	c.from.calls[c.stream] = c
+	c.from.mu.Unlock()
+	context.AfterFunc(ctx, c.abort)
+	return context.WithValue(ctx, callKey{}, c), nil
 }
+
+// abort forgets a call that is over and did not begin, as one of a method that there is not.
+func (c *call) abort() {
+	c.from.count(func() int64 {
+		if c.begun {
+			return 0
+		}
+		return c.release()
+	})
+}
+
+// release gives back what the call holds; nothing is counted for it any more.
+func (c *call) release() int64 {
+	held := c.unread + c.works
+	c.unread, c.works = 0, 0
+	delete(c.from.calls, c.stream)
+	return -held
+}
+
+// TagRPC attaches nothing: tap did.
+func (*intake) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
 
 // HandleRPC follows a call.
 func (*intake) HandleRPC(ctx context.Context, s stats.RPCStats) {
@@ -193,30 +258,31 @@ func (*intake) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	}
 	switch s := s.(type) {
 	case *stats.Begin:
-		c.from.add(callCost, 1)
+		c.from.count(c.begin)
 	case *stats.InPayload:
-		c.read(int64(s.WireLength))
+		c.from.count(func() int64 { return c.read(int64(s.WireLength)) })
 	case *stats.End:
-		c.end()
+		c.from.count(c.end)
 	}
 }
 
-func (c *call) read(bytes int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *call) begin() int64 {
+	c.begun = true
+	return callCost
+}
+
+func (c *call) read(bytes int64) int64 {
 	if c.ended {
-		bytes, c.holds = 0, bytes // nobody works on it
+		return 0 // nobody works on it
 	}
-	c.from.add(-c.holds, 0)
-	c.holds = bytes
+	before := c.works
+	c.unread, c.works = c.unread-bytes, bytes
+	return -before
 }
 
-func (c *call) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *call) end() int64 {
 	c.ended = true
-	c.from.add(-c.holds-callCost, -1)
-	c.holds = 0
+	return c.release() - callCost
 }
 
 // replies counts the reply of a call from now to its end.
@@ -227,10 +293,10 @@ func replies(ctx context.Context, reply any) {
 	}
 	if m, ok := reply.(proto.Message); ok {
 		n := int64(proto.Size(m))
-		c.mu.Lock()
-		c.holds += n
-		c.mu.Unlock()
-		c.from.add(n, 0)
+		c.from.count(func() int64 {
+			c.works += n
+			return n
+		})
 	}
 }
 
@@ -240,38 +306,50 @@ func (*intake) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Contex
 // HandleConn does nothing: connections are counted as they are accepted.
 func (*intake) HandleConn(context.Context, stats.ConnStats) {}
 
-// frames finds the data in what a client of HTTP/2 sends: by the frames' headers alone, as frames of any length hold memory.
+// frames finds headers and data in what a client of HTTP/2 sends, by the frames' own headers alone.
 type frames struct {
 	head   [9]byte
 	have   int // bytes of head
 	left   int // bytes of the frame that are still to come
-	isData bool
+	kind   byte
+	stream uint32 // that the frame is of
 }
+
+// Kinds of frames.
+const (
+	dataFrame         = 0
+	headersFrame      = 1
+	continuationFrame = 9
+	prefaceFrame      = 255 // is none
+)
 
 // clientPreface is what comes before the first frame.
 const clientPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-func newFrames() frames { return frames{left: len(clientPreface)} }
+func newFrames() frames { return frames{left: len(clientPreface), kind: prefaceFrame} }
 
-// data gives how many bytes of b, which follows what was given before, are the payload of data frames.
-func (f *frames) data(b []byte) (n int) {
-	for len(b) > 0 {
-		if f.left == 0 {
-			k := copy(f.head[f.have:], b)
-			b = b[k:]
-			if f.have += k; f.have == len(f.head) {
-				f.have = 0
-				f.left = int(binary.BigEndian.Uint32(f.head[:4]) >> 8)
-				f.isData = f.head[3] == 0
-			}
-			continue
+// next takes what b has of one frame: b is not empty, and follows what was taken before. It gives how much that is, how much
+// of it is data, and whether headers end there.
+func (f *frames) next(b []byte) (n, data int, headers bool) {
+	if f.left > 0 {
+		n = min(f.left, len(b))
+		f.left -= n
+		if f.kind == dataFrame {
+			data = n
 		}
-		k := min(f.left, len(b))
-		if f.isData {
-			n += k
-		}
-		f.left -= k
-		b = b[k:]
+		return n, data, f.endsHeaders()
 	}
-	return n
+	n = copy(f.head[f.have:], b)
+	if f.have += n; f.have < len(f.head) {
+		return n, 0, false
+	}
+	f.have = 0
+	f.left = int(binary.BigEndian.Uint32(f.head[:4]) >> 8)
+	f.kind = f.head[3]
+	f.stream = binary.BigEndian.Uint32(f.head[5:]) &^ (1 << 31)
+	return n, 0, f.endsHeaders()
+}
+
+func (f *frames) endsHeaders() bool {
+	return f.left == 0 && (f.kind == headersFrame || f.kind == continuationFrame)
 }

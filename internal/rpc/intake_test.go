@@ -3,8 +3,12 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,29 +22,82 @@ import (
 
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/id"
+	"github.com/raftstream/raftstream/internal/rpc/clusterpb"
 )
 
-func TestDataIsFoundHoweverItIsCut(t *testing.T) {
+// script is a connection that gives what it was made with, in pieces.
+type script struct {
+	quiet
+	next func(most int) []byte
+}
+
+func (s script) Read(b []byte) (int, error) {
+	piece := s.next(len(b))
+	if len(piece) == 0 {
+		return 0, io.EOF
+	}
+	return copy(b, piece), nil
+}
+
+// However what comes is cut, nothing is lost or changed, whoever reads gets nothing behind headers before he comes again, and
+// the data of every stream are found.
+func TestHeadersEndAReadAndDataAreFoundHoweverTheyAreCut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		sent := []byte(clientPreface)
-		want := 0
+		sent, ends := []byte(clientPreface), map[int]uint32{}
+		want, streams := map[uint32]int64{}, map[uint32]*call{}
 		for range rapid.IntRange(0, 20).Draw(t, "frames") {
 			kind := rapid.ByteRange(0, 9).Draw(t, "kind")
+			stream := rapid.Uint32Range(0, 3).Draw(t, "stream")
 			n := rapid.OneOf(rapid.Just(0), rapid.IntRange(0, 20), rapid.Just(70_000)).Draw(t, "length")
-			sent = append(sent, byte(n>>16), byte(n>>8), byte(n), kind, 0, 0, 0, 0, 1)
+			sent = append(sent, byte(n>>16), byte(n>>8), byte(n), kind, 0, 0x80, 0, 0, byte(stream))
 			sent = append(sent, bytes.Repeat([]byte{0}, n)...) // as headers of data would look
-			if kind == 0 {
-				want += n
+			switch kind {
+			case dataFrame:
+				want[stream] += int64(n)
+			case headersFrame, continuationFrame:
+				ends[len(sent)] = stream
 			}
 		}
-		f, got := newFrames(), 0
-		for len(sent) > 0 {
-			n := min(rapid.OneOf(rapid.IntRange(1, 12), rapid.Just(1<<16)).Draw(t, "cut"), len(sent))
-			got += f.data(sent[:n])
-			sent = sent[n:]
+		in := newIntake(slog.New(slog.DiscardHandler))
+		left := sent
+		c := in.enter(script{next: func(most int) []byte {
+			n := min(rapid.OneOf(rapid.IntRange(1, 12), rapid.Just(1<<16)).Draw(t, "cut"), len(left), most)
+			piece := left[:n]
+			left = left[n:]
+			return piece
+		}})
+		for stream := range uint32(4) {
+			streams[stream] = &call{from: c, stream: stream}
 		}
-		if got != want {
-			t.Fatalf("%d bytes of data, expected %d", got, want)
+		c.calls = maps.Clone(streams)
+		var got []byte
+		for buffer := make([]byte, 1<<16); ; {
+			n, err := c.Read(buffer[:rapid.SampledFrom([]int{1, 9, 100, 1 << 16}).Draw(t, "buffer")])
+			for i := range n {
+				if _, ok := ends[len(got)+i]; ok && i > 0 {
+					t.Fatalf("a read goes on behind the headers that end at %d", len(got)+i)
+				}
+			}
+			got = append(got, buffer[:n]...)
+			if stream, ok := ends[len(got)]; ok && c.frames.left == 0 && c.frames.have == 0 && c.frames.stream != stream {
+				t.Fatalf("the headers that end at %d are of stream %d, expected %d", len(got), c.frames.stream, stream)
+			}
+			if err != nil {
+				break
+			}
+		}
+		if !bytes.Equal(got, sent) {
+			t.Fatalf("%d bytes are read, which are not the %d that were sent", len(got), len(sent))
+		}
+		total := int64(0)
+		for stream, call := range streams {
+			if call.unread != want[stream] {
+				t.Fatalf("%d bytes of data of stream %d, expected %d", call.unread, stream, want[stream])
+			}
+			total += want[stream]
+		}
+		if got := in.total.Load(); got != total {
+			t.Fatalf("%d bytes are counted, expected %d", got, total)
 		}
 	})
 }
@@ -52,11 +109,15 @@ func (quiet) Close() error                { return nil }
 func (quiet) SetDeadline(time.Time) error { return nil }
 func (quiet) RemoteAddr() net.Addr        { return address("quiet") }
 
-// began is a call of a test, with what it holds.
-type began struct {
-	ctx   context.Context
-	from  *caller
-	holds int64
+// made is a call of a test, with what it holds.
+type made struct {
+	ctx            context.Context
+	cancel         func()
+	from           *caller
+	stream         uint32
+	begun          bool
+	cost           int64 // once it has begun
+	unread, worked int64
 }
 
 // Whatever calls do and in whatever order, what is counted is the sum of what they hold, and never more than the limit.
@@ -65,33 +126,67 @@ func TestWhatIsCountedIsWhatCallsHold(t *testing.T) {
 		in := newIntake(slog.New(slog.DiscardHandler))
 		in.limit = 10 * callCost
 		callers := []*caller{in.enter(quiet{}), in.enter(quiet{}), in.enter(quiet{})}
-		var calls []*began
-		open := func(c *caller) bool { return !c.settled }
-		pick := func(t *rapid.T) (int, *began) {
-			if len(calls) == 0 {
-				t.Skip("no call runs")
+		var calls []*made
+		stream := uint32(0)
+		pick := func(t *rapid.T, begun bool) (int, *made) {
+			var of []int
+			for i, c := range calls {
+				if c.begun == begun {
+					of = append(of, i)
+				}
 			}
-			i := rapid.IntRange(0, len(calls)-1).Draw(t, "call")
+			if len(of) == 0 {
+				t.Skip("there is no such call")
+			}
+			i := rapid.SampledFrom(of).Draw(t, "call")
 			return i, calls[i]
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"begin": func(t *rapid.T) {
+			"headers": func(t *rapid.T) {
 				c := rapid.SampledFrom(callers).Draw(t, "caller")
-				ctx := in.TagRPC(peer.NewContext(t.Context(), &peer.Peer{Addr: c.RemoteAddr()}), nil)
-				in.HandleRPC(ctx, &stats.Begin{})
-				calls = append(calls, &began{ctx: ctx, from: c, holds: callCost})
+				stream += 2
+				c.frames.stream = stream
+				ctx, cancel := context.WithCancel(peer.NewContext(t.Context(), &peer.Peer{Addr: c.RemoteAddr()}))
+				ctx, err := in.tap(ctx, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				calls = append(calls, &made{ctx: ctx, cancel: cancel, from: c, stream: stream})
 			},
-			"message": func(t *rapid.T) { // it comes, and the one before is given back when it is read
-				_, call := pick(t)
+			"begin": func(t *rapid.T) {
+				_, call := pick(t, false)
+				in.HandleRPC(call.ctx, &stats.Begin{})
+				call.begun, call.cost = true, callCost
+			},
+			"data": func(t *rapid.T) {
+				_, call := pick(t, rapid.Bool().Draw(t, "begun"))
 				n := rapid.Int64Range(5, 3*callCost).Draw(t, "bytes")
-				call.from.add(n, 0)
+				call.from.arrived(call.stream, n)
+				call.unread += n
+			},
+			"message": func(t *rapid.T) { // the one before is given back when it is read
+				_, call := pick(t, true)
+				n := rapid.Int64Range(0, call.unread).Draw(t, "bytes")
 				in.HandleRPC(call.ctx, &stats.InPayload{WireLength: int(n)})
-				call.holds = callCost + n
+				call.unread, call.worked = call.unread-n, n
 			},
 			"end": func(t *rapid.T) {
-				i, call := pick(t)
+				i, call := pick(t, true)
 				in.HandleRPC(call.ctx, &stats.End{})
-				calls = append(calls[:i], calls[i+1:]...)
+				call.cancel()
+				call.from.arrived(call.stream, 100) // of which nobody knows any more
+				calls = slices.Delete(calls, i, i+1)
+			},
+			"abort": func(t *rapid.T) { // as of a method that there is not
+				i, call := pick(t, false)
+				call.cancel()
+				for open := true; open; {
+					call.from.mu.Lock()
+					open = call.from.calls[call.stream] != nil
+					call.from.mu.Unlock()
+					runtime.Gosched()
+				}
+				calls = slices.Delete(calls, i, i+1)
 			},
 			"close": func(t *rapid.T) {
 				i := rapid.IntRange(0, len(callers)-1).Draw(t, "caller")
@@ -101,8 +196,8 @@ func TestWhatIsCountedIsWhatCallsHold(t *testing.T) {
 			"": func(t *rapid.T) {
 				var want int64
 				for _, call := range calls {
-					if open(call.from) {
-						want += call.holds
+					if !call.from.settled {
+						want += call.cost + call.unread + call.worked
 					}
 				}
 				if got := in.total.Load(); got != want || got > in.limit {
@@ -110,6 +205,54 @@ func TestWhatIsCountedIsWhatCallsHold(t *testing.T) {
 				}
 			},
 		})
+		for _, call := range calls {
+			call.cancel()
+		}
+	})
+}
+
+// A connection may have a call that never ends, as of one who follows events. What others on it leave unread is not counted
+// when they are over: it would add up until a healthy connection is broken off.
+func TestWhatAbortedCallsLeaveUnreadDoesNotAddUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &fakeExecutor{launch: func(ctx context.Context, _ *job.Launch) (*job.LaunchResult, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
+		s, said, connect := intakeOf(t, e, 10<<20)
+		x := connect(never)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- second(x.Launch(ctx, job.Peer{Addr: "n1"}, &job.Launch{})) }()
+		synctest.Wait()
+		before := s.intake.total.Load()
+		pooled, err := x.take("n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		long := &clusterpb.Up{Body: &clusterpb.Up_Fragment{Fragment: &clusterpb.Fragment{Data: make([]byte, 1<<20)}}}
+		for i := range 30 {
+			var err error
+			if i%2 == 0 { // refused before it is read: there is no driver
+				var up clusterpb.Cluster_ControlClient
+				if up, err = clusterpb.NewClusterClient(pooled.conn).Control(ctx); err == nil {
+					_ = up.Send(long)
+					_, err = up.Recv()
+				}
+			} else { // there is no such method
+				err = pooled.conn.Invoke(ctx, "/raftstream.Cluster/Nothing", long, &clusterpb.Down{})
+			}
+			if c := code(err); err == nil || c == codes.Unavailable {
+				t.Fatalf("%v, expected that the call is refused", err)
+			}
+			synctest.Wait()
+		}
+		x.give(pooled)
+		if got := s.intake.total.Load(); got != before {
+			t.Errorf("%d bytes are counted, expected %d as before: %s", got, before, said.String())
+		}
+		cancel()
+		<-done
 	})
 }
 

@@ -79,6 +79,7 @@ func NewServer(cfg ServerConfig) *Server {
 		grpc.MaxSendMsgSize(resultMax),
 		grpc.MaxConcurrentStreams(streamsMax),
 		grpc.MaxHeaderListSize(headersMax),
+		grpc.InTapHandle(s.intake.tap),
 		grpc.StatsHandler(s.intake),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
