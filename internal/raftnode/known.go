@@ -1,6 +1,10 @@
 package raftnode
 
-import "github.com/hashicorp/raft"
+import (
+	"slices"
+
+	"github.com/hashicorp/raft"
+)
 
 // known says what this node has of the log that is common to all, for the hand that passes on what others ask of raft.
 // Four rules of the Raft paper (figures 2 and 13, section 6) are kept there, because the library does not:
@@ -20,7 +24,7 @@ import "github.com/hashicorp/raft"
 // alone, nobody could be elected ever again, though a majority of the voters lives.
 type known struct {
 	applied   func() uint64
-	voter     func() []byte // the id of any voter, by this node's configuration; nil: none is known
+	voters    func() []string // by this node's configuration; none, if there is none yet
 	log       raft.LogStore
 	snapshots *snapshots
 }
@@ -59,8 +63,13 @@ func (k *known) compare(index, term uint64) (uint64, uint64) {
 }
 
 // candidate gives the id under which raft shall look at a request for a vote: that of a voter, if the log of who asks ends
-// with this index and term and goes on after all that is here. Raft uses it for nothing else but whether it is one's.
+// with this index and term and goes on after all that is here. Raft uses it for nothing else but whether it is one's. The
+// log is read for nobody who is a voter: its last entry may be long, and the disk may hang.
 func (k *known) candidate(server []byte, index, term uint64) []byte {
+	voters := k.voters()
+	if len(voters) == 0 || slices.Contains(voters, string(server)) {
+		return server
+	}
 	last, err := k.log.LastIndex()
 	if err != nil {
 		return server
@@ -71,8 +80,8 @@ func (k *known) candidate(server []byte, index, term uint64) []byte {
 	}
 	snapshot := k.snapshots.newest()
 	after := func(lastIndex, lastTerm uint64) bool { return term > lastTerm || term == lastTerm && index > lastIndex }
-	if after(last, e.Term) && after(snapshot.index, snapshot.term) && k.voter() != nil {
-		return k.voter()
+	if after(last, e.Term) && after(snapshot.index, snapshot.term) {
+		return []byte(voters[0])
 	}
 	return server
 }

@@ -258,3 +258,41 @@ func TestHeartbeatDoesNotLowerTheTerm(t *testing.T) {
 		<-asked
 	})
 }
+
+// Who has no vote by this node's configuration gets it only with a log that goes on after all that is here, in the log and in
+// snapshots. For a voter the log is not read.
+func TestAVoteIsGivenToAStrangerOnlyWhoHasMore(t *testing.T) {
+	log := raft.NewInmemStore()
+	if err := log.StoreLogs([]*raft.Log{{Index: 9, Term: 3}, {Index: 10, Term: 3}}); err != nil {
+		t.Fatal(err)
+	}
+	voters := []string{"a", "b"}
+	for name, c := range map[string]struct {
+		who         string
+		voters      []string
+		log         raft.LogStore // nil: one that must not be read
+		snapshot    entryName
+		index, term uint64
+		want        string
+	}{
+		"a voter":                          {"b", voters, nil, entryName{}, 100, 9, "b"},
+		"nobody is known to vote":          {"c", nil, nil, entryName{}, 100, 9, "c"},
+		"the same log":                     {"c", voters, log, entryName{}, 10, 3, "c"},
+		"a shorter one":                    {"c", voters, log, entryName{}, 9, 3, "c"},
+		"a longer one of an older term":    {"c", voters, log, entryName{}, 100, 2, "c"},
+		"a longer one":                     {"c", voters, log, entryName{}, 11, 3, "a"},
+		"a shorter one of a newer term":    {"c", voters, log, entryName{}, 5, 4, "a"},
+		"less than a snapshot":             {"c", voters, log, entryName{20, 4}, 15, 4, "c"},
+		"more than a snapshot and the log": {"c", voters, log, entryName{20, 4}, 21, 4, "a"},
+		"nothing here, and nothing there":  {"c", voters, raft.NewInmemStore(), entryName{}, 0, 0, "c"},
+		"nothing here":                     {"c", voters, raft.NewInmemStore(), entryName{}, 1, 1, "a"},
+	} {
+		k := &known{voters: func() []string { return c.voters }, log: c.log, snapshots: &snapshots{}}
+		if c.snapshot.index > 0 {
+			k.snapshots.finished(c.snapshot)
+		}
+		if got := string(k.candidate([]byte(c.who), c.index, c.term)); got != c.want {
+			t.Errorf("%s: the vote is looked at as one for %s, expected %s", name, got, c.want)
+		}
+	}
+}

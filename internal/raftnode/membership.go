@@ -46,18 +46,18 @@ func (n *Node) configuration() ([]raft.Server, uint64) {
 	return f.Configuration().Servers, f.Index()
 }
 
-// anyVoter gives the id of a server that votes by this node's configuration, nil if none is known yet.
-func (n *Node) anyVoter() []byte {
+// voters gives the ids of the servers that vote by this node's configuration, none before raft runs.
+func (n *Node) voters() (ids []string) {
 	if !n.running.Load() {
 		return nil
 	}
 	servers, _ := n.configuration()
 	for _, s := range servers {
 		if s.Suffrage == raft.Voter {
-			return []byte(s.ID)
+			ids = append(ids, string(s.ID))
 		}
 	}
-	return nil
+	return ids
 }
 
 // RemoveServer removes a server; one that is not a member is no error. It returns when the change is committed. Changes are made one

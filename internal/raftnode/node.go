@@ -124,7 +124,7 @@ func (n *Node) start() (err error) {
 	n.ledger.witness = n.config.Applied
 	entries := newCache(log, cacheBytes, cacheEntries)
 	n.transport = newTransport(&n.config, n.voteAsked, n.follows,
-		&known{applied: func() uint64 { return n.raft.AppliedIndex() }, voter: n.anyVoter, log: entries, snapshots: n.snapshots})
+		&known{applied: func() uint64 { return n.raft.AppliedIndex() }, voters: n.voters, log: entries, snapshots: n.snapshots})
 	n.snapshots.late = n.late
 	undo = append(undo, n.transport.Close)
 	return n.startRaft(entries)

@@ -273,7 +273,7 @@ func TestTransportHandsOnUntilItIsClosed(t *testing.T) {
 			return c
 		}
 		var asked []uint64
-		nothing := &known{snapshots: &snapshots{}, log: raft.NewInmemStore(), voter: func() []byte { return nil }}
+		nothing := &known{snapshots: &snapshots{}, log: raft.NewInmemStore(), voters: func() []string { return nil }}
 		tr := newTransport(config("a"), func(q *raft.RequestVoteRequest) { asked = append(asked, q.Term) }, nil, nothing)
 		other := newTransport(config("b"), func(*raft.RequestVoteRequest) {}, nil, nothing)
 		done := make(chan error, 3)
