@@ -65,7 +65,7 @@ func (c *Client) number(ctx context.Context, name string, number uint64) (uint64
 // the nodes that the client was made for. Another node's copy would be another answer.
 func (c *Client) reading(r interface{ GetStale() bool }) *tour {
 	if r.GetStale() {
-		return &tour{client: c, round: c.asked}
+		return &tour{client: c, round: c.asked, given: true}
 	}
 	return &tour{client: c, round: c.round}
 }
@@ -152,7 +152,7 @@ func (c *Client) TransferLeadership(
 
 // GetVersion tells what the node runs that the client was made for; with several, the first that answers.
 func (c *Client) GetVersion(ctx context.Context) (*raftstreamv1.GetVersionReply, error) {
-	t := &tour{client: c, round: c.asked}
+	t := &tour{client: c, round: c.asked, given: true}
 	return callAt(ctx, t, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.GetVersionReply, error) {
 		return raftstreamv1.NewClusterClient(cc).GetVersion(ctx, &raftstreamv1.GetVersionRequest{})
 	})
@@ -161,7 +161,7 @@ func (c *Client) GetVersion(ctx context.Context) (*raftstreamv1.GetVersionReply,
 // GetLedger tells where the copy of the ledger stands on the node that the client was made for; with several, the
 // first that answers.
 func (c *Client) GetLedger(ctx context.Context) (*raftstreamv1.GetLedgerReply, error) {
-	t := &tour{client: c, round: c.asked}
+	t := &tour{client: c, round: c.asked, given: true}
 	return callAt(ctx, t, func(ctx context.Context, cc *grpc.ClientConn) (*raftstreamv1.GetLedgerReply, error) {
 		return raftstreamv1.NewClusterClient(cc).GetLedger(ctx, &raftstreamv1.GetLedgerRequest{})
 	})

@@ -247,6 +247,7 @@ func (c *Client) round() []string {
 type tour struct {
 	client *Client
 	round  func() []string
+	given  bool // the nodes that the client was made for are asked, of which any may answer: it need not lead
 	queue  []string
 	hops   int // redirections since the last wait
 	waited time.Duration
@@ -274,6 +275,15 @@ func (t *tour) next(ctx context.Context) (string, error) {
 // begin starts anew after an answer: the nodes are asked from the first one, without a wait.
 func (t *tour) begin() {
 	t.queue, t.last, t.hops, t.waited = nil, nil, 0, 0
+}
+
+// answered notes the node that answered.
+func (t *tour) answered(addr string) {
+	if t.given {
+		t.client.learnFrom(addr)
+	} else {
+		t.client.answered(addr)
+	}
 }
 
 // follow notes how an attempt at addr failed, and waits if the node says so. Its error is the call's.
@@ -323,10 +333,13 @@ func (t *tour) unreachable(ctx context.Context) error {
 	if t.client.life.Err() != nil {
 		return ErrClosed
 	}
+	if t.given {
+		return unreachable(ctx, "no answer from", t.client.asked(), t.last)
+	}
 	t.client.mu.Lock()
 	nodes := slices.Clone(t.client.nodes)
 	t.client.mu.Unlock()
-	return unreachable(ctx, nodes, t.last)
+	return unreachable(ctx, "no leader reached at", nodes, t.last)
 }
 
 // call makes one call at whoever leads, again and again until it is answered, refused, or ctx ends.
@@ -353,7 +366,7 @@ func callAt[R any](ctx context.Context, t *tour, f func(context.Context, *grpc.C
 		}
 		cancel()
 		if err == nil {
-			t.client.answered(addr)
+			t.answered(addr)
 			return r, nil
 		}
 		t.client.discard(addr, conn)

@@ -197,6 +197,32 @@ func TestMembersAreLearnt(t *testing.T) {
 	}
 }
 
+// The copy of the ledger is read at the first node given that answers, of whom that does not say that it leads.
+func TestACopyIsReadAtTheNodesGiven(t *testing.T) {
+	a, b, c := newNode(t), newNode(t), newNode(t)
+	a.leads()
+	b.leads() // as far as it answers
+	c.leads()
+	c.knows = []string{a.addr, b.addr, c.addr}
+	cl := newClient(t, a, b)
+	cl.answered(c.addr)
+	cl.work.Wait()
+	stale := &raftstreamv1.GetAppRequest{Stale: true}
+	for _, n := range []*fakeNode{a, b} {
+		r, err := cl.GetApp(limit(t, 10*time.Second), stale)
+		if err != nil || r.GetApp().GetName() != n.addr {
+			t.Errorf("%v, %v, expected the copy of %s", r, err, n.addr)
+		}
+		n.stop()
+	}
+	if r, err := cl.GetApp(limit(t, 200*time.Millisecond), stale); !errors.Is(err, ErrUnreachable) || strings.Contains(err.Error(), c.addr) {
+		t.Errorf("%v, %v, expected that nobody answers, and no word of %s, who was not asked", r, err, c.addr)
+	}
+	if cl.leader != c.addr {
+		t.Errorf("%q leads for the client, expected %s, as before", cl.leader, c.addr)
+	}
+}
+
 // A stopped process answers nothing: the next node is asked after a while.
 func TestHungNodeIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -103,8 +103,8 @@ func judge(err error) verdict {
 }
 
 // unreachable says that ctx ended while nobody could answer.
-func unreachable(ctx context.Context, nodes []string, last error) error {
-	text := fmt.Sprintf("no leader reached at %v", nodes)
+func unreachable(ctx context.Context, what string, nodes []string, last error) error {
+	text := fmt.Sprintf("%s %v", what, nodes)
 	if last != nil {
 		text += ": " + message(last)
 	}

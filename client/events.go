@@ -79,7 +79,7 @@ func (f *following) at(ctx context.Context, addr string) error {
 		}
 		silence.Stop() // the caller may take its time
 		if first {
-			f.tour.client.answered(addr)
+			f.tour.answered(addr)
 			f.tour.begin()
 			f.patience = attemptMin
 		}
