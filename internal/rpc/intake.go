@@ -19,7 +19,8 @@ import (
 
 const (
 	// intakeMax bounds what the calls of all connections have a server hold: requests while they arrive and while they are
-	// worked on, and replies until they are sent. It has room for four of the longest launches.
+	// worked on, and replies until gRPC takes them. Replies that gRPC has and the other side does not read are not counted.
+	// It has room for four of the longest launches.
 	intakeMax = 256 << 20
 	// callCost is what a call costs beside its messages: headers and goroutines.
 	callCost = 64 << 10
@@ -285,7 +286,7 @@ func (c *call) end() int64 {
 	return c.release() - callCost
 }
 
-// replies counts the reply of a call from now to its end.
+// replies counts the reply of a call from now to its end, which is when gRPC has taken it, sent or not.
 func replies(ctx context.Context, reply any) {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
