@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,8 +19,11 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	raftstreamv1 "github.com/raftstream/raftstream/api/raftstream/v1"
+	"github.com/raftstream/raftstream/connector"
 	"github.com/raftstream/raftstream/executor/job"
 	"github.com/raftstream/raftstream/internal/id"
 	"github.com/raftstream/raftstream/internal/rpc/clusterpb"
@@ -336,6 +340,61 @@ func TestWhoHoldsTheMostIsBrokenOff(t *testing.T) {
 		}
 		if text := said.String(); strings.Count(text, "broken off: its calls held") != 1 {
 			t.Errorf("the log does not tell of one connection: %s", text)
+		}
+	})
+}
+
+// full takes no records.
+type full struct{}
+
+func (full) Push(ctx context.Context, _ id.App, _ id.Stream, p connector.Push) error {
+	if len(p.Records) == 0 { // the position is asked for
+		p.Reply(0, 1, nil)
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Producers that are slowed down send as far as they are let: that alone breaks nothing off.
+func TestManyProducersThatAreSlowedDownAreNotBrokenOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		said, l := &lockedLog{}, bufconn.Listen(1<<20)
+		s := NewServer(ServerConfig{API: &API{Pushes: full{}}, Logger: slog.New(slog.NewTextHandler(said, nil))})
+		serve(t, s, l)
+		cc, err := connect("n1", Security{}, func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		const producers = 40
+		var senders sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		for range producers {
+			in, err := raftstreamv1.NewApplicationsClient(cc).Ingest(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open := &raftstreamv1.IngestOpen{AppId: 1, Stream: proto.Int32(0), Producer: "p"}
+			if err := in.Send(&raftstreamv1.IngestRequest{Body: &raftstreamv1.IngestRequest_Open{Open: open}}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := in.Recv(); err != nil {
+				t.Fatal(err)
+			}
+			senders.Go(func() {
+				p := &raftstreamv1.IngestPush{First: 1, Records: [][]byte{make([]byte, 256<<10)}}
+				for in.Send(&raftstreamv1.IngestRequest{Body: &raftstreamv1.IngestRequest_Push{Push: p}}) == nil {
+				}
+			})
+		}
+		synctest.Wait()
+		if got := s.intake.total.Load(); got < producers*serverWindow/2 || got > intakeMax/2 {
+			t.Errorf("%d bytes are counted, expected %d to %d: %s", got, producers*serverWindow/2, intakeMax/2, said.String())
+		}
+		cancel()
+		senders.Wait()
+		if err := cc.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -27,6 +27,9 @@ import (
 const (
 	// streamsMax bounds the calls of one connection that run at a time.
 	streamsMax = 1024
+	// serverWindow is what a stream that nobody reads can have a server hold. A hundred producers that are slowed down stay
+	// within half of intakeMax. A message that is read gets the window that it takes.
+	serverWindow = 1 << 20
 	// serverBuffer is what a connection reads at once.
 	serverBuffer = 64 << 10
 )
@@ -81,7 +84,7 @@ func NewServer(cfg ServerConfig) *Server {
 		grpc.MaxHeaderListSize(headersMax),
 		grpc.InTapHandle(s.intake.tap),
 		grpc.StatsHandler(s.intake),
-		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialWindowSize(serverWindow),
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.ReadBufferSize(serverBuffer), // of every connection, also of one that says nothing
 		grpc.WriteBufferSize(bufferSize),
