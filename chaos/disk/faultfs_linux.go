@@ -309,7 +309,11 @@ func (n *node) Fsync(ctx context.Context, h fusefs.FileHandle, flags uint32) sys
 	if errno != 0 {
 		return errno
 	}
-	if errno := n.sync(ctx); errno != 0 {
+	switch errno := n.sync(ctx); errno {
+	case 0:
+	case syscall.EINTR: // it is asked for again, and nothing is lost: a signal came for one of the process's threads, or its end
+		return errno
+	default:
 		n.fs.unsynced.fail(n.inode(), before)
 		return errno
 	}
@@ -347,7 +351,7 @@ func (n *node) sync(ctx context.Context) syscall.Errno {
 	select {
 	case <-t.C:
 	case <-n.fs.closed:
-	case <-ctx.Done(): // the process was killed
+	case <-ctx.Done(): // a signal came
 		return syscall.EINTR
 	}
 	return 0

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -159,6 +160,38 @@ func TestTheEndOfAFileGoesWithALostSync(t *testing.T) {
 	_, err = f.Drop()
 	must(t, err)
 	holds(t, filepath.Join(f.Dir(), "f"), "synced")
+}
+
+// The runtime of Go sends its threads signals. One that comes in a slow sync ends it: it is asked for again, and was no failure.
+func TestSyncThatASignalEndsLosesNothing(t *testing.T) {
+	f := faultFS(t)
+	file := opened(t, f, "f", "synced")
+	_, err := file.WriteAt([]byte(" again"), 6)
+	must(t, err)
+	rule := f.Begin(Rule{Trouble: SyncSlow, Delay: time.Minute})
+	before := f.Counts().Syncs
+	thread, ended := make(chan int, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread <- unix.Gettid()
+		ended <- unix.Fsync(int(file.Fd()))
+	}()
+	id := <-thread
+	for f.Counts().Syncs == before {
+		runtime.Gosched()
+	}
+	must(t, unix.Tgkill(os.Getpid(), id, unix.SIGURG))
+	if err := <-ended; !errors.Is(err, unix.EINTR) {
+		t.Fatalf("the sync ends with %v, expected EINTR", err)
+	}
+	rule.End()
+	must(t, file.Sync())
+	must(t, file.Close())
+	if pages, err := f.Drop(); err != nil || pages != 0 {
+		t.Errorf("%d pages are taken back, %v", pages, err)
+	}
+	holds(t, filepath.Join(f.Dir(), "f"), "synced again")
 }
 
 func TestEverySyncIsSlow(t *testing.T) {

@@ -133,13 +133,13 @@ func powerCut(_ context.Context, c *Config, _ schedule.Event, target string) (he
 	killed := kill(c.Nodes, target)
 	return func(context.Context) (chaos.Proof, error) {
 		p := chaos.Proof{What: "power cuts"}
-		if err := errors.Join(killed, v.Remount()); err != nil {
+		cut, err := v.Remount()
+		if err := errors.Join(killed, err, c.drop(target)); err != nil {
 			return p, err
 		}
-		if err := c.drop(target); err != nil {
-			return p, err
+		if cut {
+			p.Bites = 1
 		}
-		p.Bites = 1
 		return p, c.Nodes.Start(target)
 	}, nil
 }

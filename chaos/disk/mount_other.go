@@ -31,7 +31,7 @@ func (v *Volume) Dir() string { return "" }
 func (v *Volume) Cut() error { return errNotHere }
 
 // Remount gives the power back.
-func (v *Volume) Remount() error { return errNotHere }
+func (v *Volume) Remount() (bool, error) { return false, errNotHere }
 
 // Fill takes space.
 func (v *Volume) Fill(int64) error { return errNotHere }

@@ -172,25 +172,31 @@ func (v *Volume) Cut() error {
 	return nil
 }
 
-// Remount gives the disk its power back. It is an error while a process uses the volume, and when a file that was not
-// synced at the cut is still there: then the cut was none.
-func (v *Volume) Remount() error {
+// Remount gives the disk its power back. It is an error while a process uses the volume. It reports whether what was
+// written just before the cut, and not synced, is gone: else the cut was none. The name of the witness proves nothing: a sync
+// of another file in the same moment brings names to the disk, and no bytes.
+func (v *Volume) Remount() (cut bool, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.detach(0); err != nil {
-		return fmt.Errorf("give the power back: %w", err)
+		return false, fmt.Errorf("give the power back: %w", err)
 	}
 	if err := v.attach(); err != nil {
-		return fmt.Errorf("give the power back: %w", err)
+		return false, fmt.Errorf("give the power back: %w", err)
 	}
 	if !v.witness {
-		return nil
+		return false, nil
 	}
 	v.witness = false
-	if _, err := os.Stat(filepath.Join(v.mount, witnessName)); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the power cut of %s took no effect: a file that was not synced is still there (%v)", v.mount, err)
+	name := filepath.Join(v.mount, witnessName)
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
 	}
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("look what the power cut has left: %w", err)
+	}
+	return info.Size() == 0, os.Remove(name)
 }
 
 // detach unmounts the volume and waits, for a while, for those who still use it.
