@@ -42,7 +42,7 @@ var leaderBugs = []Bug{
 		Does:   "a voter refuses its vote to a server whose promotion it has not heard of: a majority that lives elects nobody",
 		Origin: "hashicorp/raft 1.7.3 itself (its pull request 526), against section 6 of the Raft paper",
 		File:   "internal/raftnode/known.go",
-		Old:    "\t\treturn k.voter()\n",
+		Old:    "\t\treturn []byte(voters[0])\n",
 		New:    "\t\treturn server\n",
 		Catch:  Test{Package: "internal/raftnode", Run: "^TestServerPromotedBehindTheBackOfAVoterIsElectedByIt$"}, Expect: "a leader did not happen within a minute",
 	},
