@@ -97,6 +97,9 @@ func (s *sim) inject(e schedule.Event) {
 	case schedule.SyncError:
 		s.failSync(n, e.File, last)
 	case schedule.Full:
+		for s.unborn(n) { // its first start makes files, and would end with what is no failure of its
+			sleep(10 * time.Millisecond)
+		}
 		fs, _ := n.disks()
 		fs.SetFree(e.Bytes)
 		sleep(last)
@@ -214,6 +217,16 @@ func (s *sim) breaks(n *node) bool {
 	}
 	s.broken[n]++
 	return true
+}
+
+// unborn reports whether the node has not been started yet, or is being started.
+func (s *sim) unborn(n *node) bool {
+	n.mu.Lock()
+	never := n.generation == 0
+	n.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return never || s.starting[n]
 }
 
 func (s *sim) faulty(n *node) bool {
