@@ -11,12 +11,6 @@ var onProcesses = map[string]string{
 	"ledger-reads-the-clock": "the same log gave different states",
 }
 
-// bereft is such a run in which two of three processes are killed: blocks of which they have the copies are away.
-var bereft = Test{Package: "test/jepsen-style/zoo", Run: "^TestRunIsGreen$", Args: "-schedule kill-two"}
-
-// onLoss are bugs that the loss of blocks for a while shows.
-var onLoss = map[string]string{"missing-block-is-skipped": "exactly-once is invalid"}
-
 // machineBugs are those that nothing but real disks shows.
 var machineBugs = []Bug{
 	{

@@ -24,11 +24,6 @@ var schedules = map[string]struct {
 		{ID: 1, AtMS: 4000, ForMS: 1000, Kind: schedule.Kill, Targets: []string{"n1", "n2", "n3"}},
 		{ID: 2, AtMS: 9000, ForMS: 1000, Kind: schedule.Kill, Targets: []string{"n1", "n2", "n3"}},
 	}},
-	"kill-two": {suite.Loopback, "append-set", []schedule.Event{
-		{ID: 1, AtMS: 3000, ForMS: 2000, Kind: schedule.Kill, Targets: []string{"n2", "n3"}},
-		{ID: 2, AtMS: 7000, ForMS: 2000, Kind: schedule.Kill, Targets: []string{"n1", "n3"}},
-		{ID: 3, AtMS: 11000, ForMS: 2000, Kind: schedule.Kill, Targets: []string{"n1", "n2"}},
-	}},
 	"powercut-all": {suite.Namespaces, "append-set", []schedule.Event{
 		{ID: 1, AtMS: 4000, ForMS: 1000, Kind: schedule.PowerCut, Targets: []string{"n1", "n2", "n3"}},
 		{ID: 2, AtMS: 9000, ForMS: 1000, Kind: schedule.PowerCut, Targets: []string{"n1", "n2", "n3"}},

@@ -75,7 +75,7 @@ func Bugs() []Bug {
 	low := slices.Concat(ledgerBugs, diskBugs, leaderBugs, executorBugs, checkerBugs)
 	return slices.Concat(low, simulationBugs, seen(Simulation, simulated, inSimulation, low),
 		seen(Simulation, simulatedLong, inSimulationRarely, low), seen(Processes, killed, onProcesses, low),
-		seen(Processes, bereft, onLoss, low), machineBugs, seen(Machines, powered, onMachines, low),
+		machineBugs, seen(Machines, powered, onMachines, low),
 		seen(Machines, unsynced, onFailedSync, low))
 }
 
