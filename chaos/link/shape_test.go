@@ -214,10 +214,17 @@ func TestAResetEndsConnectionsThatSendNothing(t *testing.T) {
 		t.Errorf("proof %+v, expected one connection", proof)
 	}
 	watch.Close()
-	raft.Close()
-	other.Close()
-	<-ends // the other side knows
-	<-ends
+	for _, c := range []net.Conn{raft, other} {
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(c); err != nil || len(b) > 0 { // the other side has closed too
+			t.Fatalf("read %q, %v", b, err)
+		}
+	}
+	for _, node := range []string{"n1", "n3"} { // frames come in order: none of those connections is on its way after this
+		connected(t, n, node, addr, grpcGreeting)
+	}
 	late := inject(t, n, schedule.Event{Kind: schedule.Reset, Plane: schedule.Watch}, "n2")
 	if proof, err := late.Heal(t.Context()); err != nil || proof.Bites != 0 {
 		t.Errorf("proof %+v, error %v, expected no bite into connections that are closed", proof, err)
