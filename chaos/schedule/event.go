@@ -85,5 +85,7 @@ type Schedule struct {
 	Workloads []string `json:"workloads"`
 	Rate      int      `json:"rate"` // records a second, of all workloads together
 	TimeMS    int64    `json:"time_ms"`
-	Events    []Event  `json:"events"`
+	// Trim lets drivers remove entries of the ledger's log that snapshots hold, so that who was away is sent one.
+	Trim   bool    `json:"trim,omitempty"`
+	Events []Event `json:"events"`
 }

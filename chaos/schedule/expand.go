@@ -13,7 +13,7 @@ import (
 func (p *Plan) Expand() Schedule {
 	d := &draw{rand: rand.New(rand.NewPCG(p.Seed, 1)), nodes: p.Nodes}
 	d.victim = Node(1 + d.rand.IntN(p.Nodes))
-	s := Schedule{Seed: p.Seed, Nodes: p.Nodes, Workloads: p.Workloads, Rate: p.Rate, TimeMS: p.Time.Milliseconds()}
+	s := Schedule{Seed: p.Seed, Nodes: p.Nodes, Workloads: p.Workloads, Rate: p.Rate, TimeMS: p.Time.Milliseconds(), Trim: p.Trim}
 	for _, st := range p.statements {
 		if !st.every {
 			s.Events = append(s.Events, d.events(st, d.time(st.at))...)

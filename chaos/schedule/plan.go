@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ type Plan struct {
 	Workloads []string
 	Rate      int
 	Time      time.Duration
+	Trim      bool // as in Schedule
 
 	statements []statement
 }
@@ -71,25 +73,21 @@ var (
 //	every 4s..8s oneof { pause any for 1s..6s | powercut minority for 1s | clock-jump any offset=-90s..90s for 5s }
 //	at 20s   cut leader from followers both for 3s
 //	at 30s   delay any to leader delay=200ms jitter=150ms for 5s
-//	at 40s   exit leader point=batches.allocated hit=3 for 1s
+//	at 40s   exit leader point=batch.allocated hit=3 for 1s
 //
 // A target is a node (n1), a role that is resolved when the fault begins (leader, follower, followers, coordinator,
 // receiver) or a chance that the seed decides (any, minority, majority, all). "to" names the other ends of links, "from"
-// says that it is their frames that suffer, "both" means both ways. A..B is drawn from the range. What follows # is left out.
+// says that it is their frames that suffer, "both" means both ways. A..B is drawn from the range. A semicolon is as good as the
+// end of a line. What follows # in a line is left out.
 func Parse(text string) (*Plan, error) {
 	p := &Plan{Nodes: 3, Time: time.Minute, Rate: 500}
 	header := false
-	for i, line := range strings.Split(text, "\n") {
-		line, _, _ = strings.Cut(line, "#")
-		words := strings.Fields(spaced(line))
-		if len(words) == 0 {
-			continue
-		}
+	for n, words := range statements(text) {
 		var err error
 		switch {
-		case words[0] == "at" || words[0] == "every":
+		case states(words):
 			var s statement
-			if s, err = parseStatement(words, i+1); err == nil {
+			if s, err = parseStatement(words, n); err == nil {
 				p.statements = append(p.statements, s)
 			}
 		case !header:
@@ -99,10 +97,39 @@ func Parse(text string) (*Plan, error) {
 			err = fmt.Errorf("begins with %q, expected at or every", words[0])
 		}
 		if err != nil {
-			return nil, fmt.Errorf("schedule, line %d: %w", i+1, err)
+			return nil, fmt.Errorf("schedule, line %d: %w", n, err)
 		}
 	}
 	return p, p.check()
+}
+
+// Headed reports whether a schedule's text gives the run itself: a line of it does not say what goes wrong.
+func Headed(text string) bool {
+	for _, words := range statements(text) {
+		if !states(words) {
+			return true
+		}
+	}
+	return false
+}
+
+// states reports whether words say what goes wrong.
+func states(words []string) bool { return words[0] == "at" || words[0] == "every" }
+
+// statements gives the words of each statement, with the number of its line.
+func statements(text string) iter.Seq2[int, []string] {
+	return func(yield func(int, []string) bool) {
+		n := 0
+		for line := range strings.Lines(text) {
+			n++
+			line, _, _ = strings.Cut(line, "#")
+			for part := range strings.SplitSeq(line, ";") {
+				if words := strings.Fields(spaced(part)); len(words) > 0 && !yield(n, words) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // spaced makes words of the signs of oneof.
@@ -127,8 +154,10 @@ func (p *Plan) header(words []string) (err error) {
 			p.Rate, err = strconv.Atoi(strings.TrimSuffix(text, "/s"))
 		case "time":
 			p.Time, err = time.ParseDuration(text)
+		case "trim":
+			p.Trim, err = strconv.ParseBool(text)
 		default:
-			return fmt.Errorf("unknown key %q, expected seed, nodes, workload, rate or time", key)
+			return fmt.Errorf("unknown key %q, expected seed, nodes, workload, rate, time or trim", key)
 		}
 		if err != nil {
 			return fmt.Errorf("%s is %q: %w", key, text, err)

@@ -36,6 +36,32 @@ func TestAPlanBecomesWhatItSays(t *testing.T) {
 	}
 }
 
+// A plan is the same in lines and in one; comments end with their line, and errors name it.
+func TestAPlanIsLinesOrOneLine(t *testing.T) {
+	lines, err := Parse("# a storm; of kills\nnodes=5 time=10s # and no more; really\nat 1s kill n1 for 1s\n\nat 2s kill n2 for 1s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := Parse("nodes=5 time=10s;at 1s kill n1 for 1s; ;at 2s kill n2 for 1s;")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := lines.Expand(), one.Expand(); len(a.Events) != 2 || a.Nodes != 5 || !cmp.Equal(a, b) {
+		t.Errorf("in lines: %+v\nin one: %+v", a, b)
+	}
+	if _, err := Parse("# one\nat 1s kill n1 for 1s; at 2s push n1"); err == nil || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("a mistake in line 2: %v", err)
+	}
+	for text, want := range map[string]bool{
+		"": false, "# nodes=3": false, "at 1s kill n1 for 1s": false, "# storm\nat 1s kill n1 for 1s": false,
+		"nodes=3": true, "# storm\nnodes=3\nat 1s kill n1 for 1s": true, "at 1s kill n1 for 1s; nodes=3": true,
+	} {
+		if got := Headed(text); got != want {
+			t.Errorf("%q gives the run: %t, expected %t", text, got, want)
+		}
+	}
+}
+
 func TestDisksAreDamagedWhereThePlanSays(t *testing.T) {
 	p, err := Parse("nodes=5\nat 1s wipe n3 for 1s\nat 2s bit-flip leader for 1s\nat 3s truncate any for 1s\nat 4s wipe any for 1s")
 	if err != nil {
