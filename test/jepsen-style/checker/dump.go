@@ -100,10 +100,23 @@ func readDump(node, path string) (*dump, error) {
 	if !ended {
 		return nil, fmt.Errorf("ledger of %s: %s breaks off after %d lines", node, path, n)
 	}
+	d.cut()
 	if d.first == 0 && len(d.lines) > 0 {
 		d.first = d.lines[0].Index
 	}
 	return d, nil
+}
+
+// cut leaves out what is before a gap that the snapshot fills: a crash just after a leader's snapshot was installed leaves
+// entries there that nobody reads any more.
+func (d *dump) cut() {
+	for i := len(d.lines) - 1; i > 0; i-- {
+		if at := d.lines[i].Index; at > d.lines[i-1].Index+1 && at <= d.taken+1 {
+			d.lines = d.lines[i:]
+			d.first = at
+			return
+		}
+	}
 }
 
 // last gives the term and index of the last entry; zeros where there is none.
@@ -161,7 +174,7 @@ func entries(lines []ledgerLine) [][]ledgerLine {
 }
 
 // whole puts one log together out of those of all nodes: each entry as the most up-to-date node has it that still has it,
-// and with results where any node has them. An error says that entries are missing.
+// and with results where any node has them. An error says that entries are missing; it is errTrimmed where that is in order.
 func whole(dumps []*dump) ([]ledgerLine, error) {
 	if len(dumps) == 0 {
 		return nil, fmt.Errorf("there is no ledger of any node")
@@ -178,17 +191,25 @@ func whole(dumps []*dump) ([]ledgerLine, error) {
 		}
 	}
 	var all []ledgerLine
+	var gap uint64 // the last entry that is not there
+	var err error
 	for index := uint64(1); index <= last; index++ {
 		e, ok := byIndex[index]
-		if !ok {
-			return nil, fmt.Errorf("no ledger has entry %d of %d: it cannot be checked what became of it", index, last)
+		if ok && !slices.ContainsFunc(e, func(l ledgerLine) bool { return l.N > 0 && l.Result == nil }) {
+			all = append(all, e...)
+			continue
 		}
-		for _, l := range e {
-			if l.N > 0 && l.Result == nil {
-				return nil, fmt.Errorf("no ledger says what became of entry %d of %d", index, last)
-			}
+		if gap = index; err == nil && !ok {
+			err = fmt.Errorf("no ledger has entry %d of %d: it cannot be checked what became of it", index, last)
+		} else if err == nil {
+			err = fmt.Errorf("no ledger says what became of entry %d of %d", index, last)
 		}
-		all = append(all, e...)
+	}
+	if err != nil && slices.ContainsFunc(dumps, func(d *dump) bool { return d.taken >= gap }) {
+		err = fmt.Errorf("%w: %w", err, errTrimmed)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return all, nil
 }

@@ -1,6 +1,10 @@
 package checker
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // maxDetails bounds what one result tells people; all violations are counted.
 const maxDetails = 20
@@ -13,6 +17,7 @@ type Judge struct {
 	seen    int64 // things that were held against what must be
 	wrong   int64 // violations
 	unknown bool
+	doubts  int64 // reasons to be unknown other than errTrimmed
 }
 
 // Judging begins the result of a checker; workload is "" where it judges the cluster.
@@ -35,7 +40,18 @@ func (j *Judge) Bad(format string, args ...any) {
 // Doubt is a reason why the checker cannot come to a verdict.
 func (j *Judge) Doubt(format string, args ...any) {
 	j.unknown = true
+	if !slices.ContainsFunc(args, trimmed) {
+		j.doubts++
+	}
 	j.tell(format, args...)
+}
+
+// errTrimmed says that a log does not go back far enough because it needs not: a snapshot holds what came of the rest.
+var errTrimmed = errors.New("nodes have removed what their snapshots hold")
+
+func trimmed(arg any) bool {
+	err, ok := arg.(error)
+	return ok && errors.Is(err, errTrimmed)
 }
 
 func (j *Judge) tell(format string, args ...any) {
@@ -56,7 +72,7 @@ func (j *Judge) Result() Result {
 		r.Verdict = Invalid
 		r.Counts["violations"] = j.wrong
 	case j.unknown:
-		r.Verdict = Unknown
+		r.Verdict, r.Trimmed = Unknown, j.doubts == 0
 	case j.seen == 0:
 		r.Verdict = Unknown
 		r.Details = append(r.Details, "nothing was checked: there was nothing to see")

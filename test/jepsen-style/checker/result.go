@@ -18,6 +18,10 @@ type Result struct {
 	Workload string  `json:"workload,omitempty"`
 	Verdict  Verdict `json:"verdict"`
 
+	// Trimmed says that the verdict is Unknown for no other reason than that the ledgers of all nodes together do not go back
+	// far enough: entries that snapshots hold were removed.
+	Trimmed bool `json:"trimmed,omitempty"`
+
 	Lost        int64 `json:"lost"`        // acknowledged, and not in the output
 	Duplicated  int64 `json:"duplicated"`  // in the output more than once
 	Phantom     int64 `json:"phantom"`     // in the output, and never sent
@@ -25,4 +29,12 @@ type Result struct {
 
 	Counts  map[string]int64 `json:"counts,omitempty"`  // what was checked: a checker that has seen nothing is Unknown
 	Details []string         `json:"details,omitempty"` // for people, the first few violations, with where to look
+}
+
+// Name is the checker's, behind that of the workload where it judges one.
+func (r *Result) Name() string {
+	if r.Workload == "" {
+		return r.Checker
+	}
+	return r.Workload + ": " + r.Checker
 }

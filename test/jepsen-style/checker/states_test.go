@@ -84,9 +84,13 @@ func TestEveryRareStateIsSeen(t *testing.T) {
 			}
 		}),
 		snapshotTaken: func(run *Run, b *book) { run.Ledgers["n3"] = withHead(t, b, 1, 20) },
-		snapshotSent:  func(run *Run, b *book) { run.Ledgers["n3"] = withHead(t, b, 21, 20) },
-		cameAgain:     func(run *Run, _ *book) { run.Events = append(run.Events, opened(10, 20, 10)) },
-		moreWasSafe:   func(run *Run, _ *book) { run.Events = append(run.Events, opened(10, 20, 15)) },
+		snapshotSent: func(run *Run, _ *book) {
+			log := t.TempDir() + "/n3.log"
+			put(t, log, "level=INFO msg=started\nlevel=INFO msg=\"raft: Installed remote snapshot\"\n")
+			run.Logs = map[string]string{"n3": log}
+		},
+		cameAgain:   func(run *Run, _ *book) { run.Events = append(run.Events, opened(10, 20, 10)) },
+		moreWasSafe: func(run *Run, _ *book) { run.Events = append(run.Events, opened(10, 20, 15)) },
 	}
 	all, required := RareStates()
 	if got := slices.Sorted(maps.Keys(changes)); !slices.Equal(got, slices.Sorted(slices.Values(all))) {
@@ -106,14 +110,79 @@ func TestEveryRareStateIsSeen(t *testing.T) {
 	}
 }
 
-// withHead is a dump whose log begins at first, of a node with a snapshot.
+// withHead is a dump whose log begins at first, of a node with a snapshot. What became of entries that it holds is not known then.
 func withHead(t *testing.T, b *book, first, snapshot uint64) string {
 	t.Helper()
 	path := t.TempDir() + "/n3.jsonl"
-	cut := &book{lines: b.lines[first-1:]}
+	cut := &book{lines: slices.Clone(b.lines[first-1:])}
+	for i := range cut.lines {
+		if first > 1 && cut.lines[i].Index <= snapshot {
+			cut.lines[i].Result = nil
+		}
+	}
 	text := cut.dump("n3")
 	put(t, path, strings.Replace(text, `"snapshot_index":0`, fmt.Sprintf(`"snapshot_index":%d`, snapshot), 1))
 	return path
+}
+
+// Entries that a snapshot holds may be gone from all logs: who needs them says that this is why it has no verdict, and the
+// others come to theirs.
+func TestWithoutEntriesThatSnapshotsHoldResultsSayWhyTheyAreUnknown(t *testing.T) {
+	cut := func(first, snapshot uint64) *Run {
+		return &Run{Ledgers: map[string]string{"n3": withHead(t, goodBook(), first, snapshot)}}
+	}
+	needs := map[string]func(*Run) Result{
+		"ledger": func(run *Run) Result { return Ledger(run)[1] },
+		"blocks": func(run *Run) Result { return Blocks(run, "w", t.TempDir()) },
+		"turns": func(run *Run) Result {
+			j := Judging("turns", "w")
+			if _, err := Turns(run, 5); err != nil {
+				j.Doubt("%v", err)
+			}
+			return j.Result()
+		},
+		"allocated": func(run *Run) Result {
+			j := Judging("allocated", "w")
+			if _, err := Allocated(run, 5); err != nil {
+				j.Doubt("batches: %v", err)
+			}
+			return j.Result()
+		},
+	}
+	for name, check := range needs {
+		if r := check(cut(10, 12)); r.Verdict != Unknown || !r.Trimmed {
+			t.Errorf("%s of a trimmed log: %+v, expected unknown, as it is trimmed", name, r)
+		}
+	}
+	for _, snapshot := range []uint64{0, 1, 8} { // entry 9 is not there
+		if r := Ledger(cut(10, snapshot))[1]; r.Verdict != Unknown || r.Trimmed {
+			t.Errorf("ledger of a log with a gap, with a snapshot of %d: %+v", snapshot, r)
+		}
+	}
+	if r := States(cut(10, 12)); r.Verdict != Valid || r.Counts[snapshotTaken] != 1 {
+		t.Errorf("states: %+v", r)
+	}
+	j := Judging("both", "")
+	j.Doubt("%v", errTrimmed)
+	j.Doubt("something else")
+	if r := j.Result(); r.Trimmed {
+		t.Errorf("a result with another doubt: %+v", r)
+	}
+}
+
+// A crash just after a leader's snapshot was installed leaves old entries, and a gap behind them: nobody reads them any more.
+func TestAGapIsInOrderWhereTheSnapshotFillsIt(t *testing.T) {
+	for snapshot, want := range map[uint64]Verdict{9: Valid, 12: Valid, 8: Invalid, 0: Invalid} {
+		b := goodBook()
+		b.lines = slices.Delete(b.lines, 5, 9) // 6 to 9
+		path := t.TempDir() + "/n2.jsonl"
+		put(t, path, strings.Replace(b.dump("n2"), `"snapshot_index":0`, fmt.Sprintf(`"snapshot_index":%d`, snapshot), 1))
+		run := writeDumps(t, map[string]*book{"n1": goodBook()})
+		run.Ledgers["n2"] = path
+		if r := Ledger(run)[0]; r.Verdict != want {
+			t.Errorf("a gap from 6 to 9 and a snapshot of %d: %+v, expected %s", snapshot, r, want)
+		}
+	}
 }
 
 func TestStatesOfARunWithoutLedgersIsUnknown(t *testing.T) {

@@ -1,6 +1,6 @@
 // Package command owns raftstream chaos: the command line over schedules of faults and the suite that judges what they did.
 // It promises that a run that was not checked, or whose faults did not happen, never ends with status 0, many such runs only
-// where nobody asked to be strict; it must not know how faults are made or what must hold.
+// where nobody asked to be strict, and that what a green run could not be held against is said; it must not know how faults are made or what must hold.
 package command
 
 import (
@@ -218,6 +218,9 @@ func tell(w io.Writer, v suite.Verdict, broken []string) {
 		fmt.Fprintf(w, "leader hit until the next batch allocated: %s\n", suite.SpreadOf(v.Gaps))
 	}
 	fmt.Fprint(w, suite.LeftOutText(v.LeftOut))
+	if len(v.Trimmed) > 0 {
+		fmt.Fprintf(w, "NOT JUDGED: %s: drivers removed what their snapshots hold\n", strings.Join(v.Trimmed, ", "))
+	}
 	for _, r := range v.Reasons {
 		fmt.Fprintf(w, "NOT GREEN: %s\n", r)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,7 +66,8 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		kinds = append(kinds, schedule.Kind(k))
 	}
 	return execute(cmd, &f.common, asserts, planned, suite.Options{
-		Nodes: f.nodes, Layer: f.layer, Schedule: plan, Seed: f.seed, Kinds: kinds, Every: f.every, Time: f.time, Rate: f.rate,
+		WholeLogs: slices.ContainsFunc(asserts, func(a assertion) bool { return a.what == gap }), // they are measured by logs
+		Nodes:     f.nodes, Layer: f.layer, Schedule: plan, Seed: f.seed, Kinds: kinds, Every: f.every, Time: f.time, Rate: f.rate,
 	})
 }
 
@@ -74,7 +76,7 @@ func (f *runFlags) plan(cmd *cobra.Command) (*schedule.Schedule, []string, error
 	if f.text == "" {
 		return nil, nil, nil
 	}
-	text := strings.ReplaceAll(f.text, ";", "\n")
+	text := f.text
 	if path, ok := strings.CutPrefix(f.text, "@"); ok {
 		b, err := os.ReadFile(path)
 		if err != nil {
@@ -82,8 +84,14 @@ func (f *runFlags) plan(cmd *cobra.Command) (*schedule.Schedule, []string, error
 		}
 		text = string(b)
 	}
-	if w := strings.Fields(text); len(w) > 0 && (w[0] == "at" || w[0] == "every") {
-		text = fmt.Sprintf("seed=%d nodes=%d rate=%d time=%v\n", f.seed, f.nodes, f.rate, f.time) + text
+	if !schedule.Headed(text) {
+		text = fmt.Sprintf("seed=%d nodes=%d rate=%d time=%v;", f.seed, f.nodes, f.rate, f.time) + text // lines keep their numbers
+	} else {
+		for _, name := range []string{"nodes", "rate", "time"} {
+			if cmd.Flags().Changed(name) {
+				return nil, nil, usagef("flag --%s: the schedule says itself what the run is, expected one of them", name)
+			}
+		}
 	}
 	p, err := schedule.Parse(text)
 	if err != nil {

@@ -17,6 +17,9 @@ const (
 	Stop   = "stop"
 	Get    = "get"
 	List   = "list"
+	// Resume lets a failed application go on (Resumption). Event.RaftIndex of ok is that at which it took effect, also of one
+	// that is repeated.
+	Resume = "resume"
 )
 
 // Range is a run of positions of one producer, both ends included. A producer that comes again under its name may send
@@ -53,6 +56,7 @@ type Counts struct {
 	Completed int64  `json:"completed_ms,omitempty"` // every batch up to here is completed
 	Pending   int64  `json:"pending,omitempty"`      // batches
 	State     string `json:"state,omitempty"`        // as App.State
+	Resumed   uint64 `json:"resumed,omitempty"`      // index of the last resumption, 0 for none
 }
 
 // States of applications in values.
@@ -90,6 +94,14 @@ type StopValue struct {
 	Name    string `json:"name"` // of the application that has the id
 	ID      uint64 `json:"id"`
 	Now     bool   `json:"now,omitempty"`
+	Refused string `json:"refused,omitempty"` // of fail
+}
+
+// Resumption is the value of Resume: repeated with the same After it takes effect once, and has the same answer again.
+type Resumption struct {
+	App     string `json:"app"`
+	ID      uint64 `json:"id"`
+	After   uint64 `json:"after,omitempty"`   // index of the resumption before it, 0 for none
 	Refused string `json:"refused,omitempty"` // of fail
 }
 

@@ -1,5 +1,5 @@
 // Package programs owns the applications of workloads that the stock ones cannot stand for: state of other kinds, windows
-// of every form, a receiver and a sink with proofs of their own, a function that is slow. They are written as a user would
+// of every form, a receiver and a sink with proofs of their own, functions that are slow or fail. They are written as a user would
 // write them, and must not know the workloads.
 package programs
 
@@ -12,4 +12,5 @@ func Register() {
 	dstream.Register("cursor", cursor)
 	dstream.Register("journal", journal)
 	dstream.Register("slow", slow)
+	dstream.Register("brittle", brittle)
 }

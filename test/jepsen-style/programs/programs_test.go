@@ -39,6 +39,8 @@ func TestProgramsBuildFromTheirParameters(t *testing.T) {
 		{"journal", `{"dir":"/d"}`, 2, 0, ""},
 		{"slow", `{"out":"/o","per_second":100}`, 1, 0, ""},
 		{"slow", `{"out":"/o","per_second":0}`, 0, 0, "per_second: 0"},
+		{"brittle", `{"out":"/o","trap":"/t"}`, 1, 0, ""},
+		{"brittle", `{"out":"/o"}`, 0, 0, `"trap" is missing`},
 	}
 	for _, tt := range tests {
 		app, err := dstream.Builder().Build(dataset.Spec{Name: tt.program, Params: []byte(tt.params), BatchMS: 500, Partitions: 2})
@@ -203,6 +205,33 @@ func TestTheSlowProgramGivesEverythingOn(t *testing.T) {
 			break // it stops when nobody wants more
 		}
 	})
+}
+
+func TestTheBrittleProgramFailsOverItsTrapWhenItHasGivenEverythingOn(t *testing.T) {
+	trap := filepath.Join(t.TempDir(), "trap")
+	p := brittleParams{Trap: trap}
+	cross := func(in ...string) (out []string, tripped any) {
+		defer func() { tripped = recover() }()
+		for line := range p.cross(slices.Values(in)) {
+			out = append(out, line)
+		}
+		return out, nil
+	}
+	if out, tripped := cross("a", "b"); len(out) != 2 || tripped != nil {
+		t.Errorf("without a trap: %q, %v", out, tripped)
+	}
+	if err := os.WriteFile(trap, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, tripped := cross("a", "b"); len(out) != 2 || tripped != Tripped {
+		t.Errorf("with a trap: %q, %v", out, tripped)
+	}
+	if out, tripped := cross(); len(out) != 0 || tripped != nil {
+		t.Errorf("with a trap and no records: %q, %v", out, tripped)
+	}
+	for range p.cross(slices.Values([]string{"a", "b"})) {
+		break // it stops when nobody wants more
+	}
 }
 
 func TestTotalsAddUp(t *testing.T) {

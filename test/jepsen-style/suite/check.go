@@ -11,6 +11,7 @@ import (
 
 	"github.com/raftstream/raftstream/test/jepsen-style/checker"
 	"github.com/raftstream/raftstream/test/jepsen-style/history"
+	"github.com/raftstream/raftstream/test/jepsen-style/programs"
 	"github.com/raftstream/raftstream/test/jepsen-style/report"
 	"github.com/raftstream/raftstream/test/jepsen-style/workload"
 )
@@ -23,6 +24,9 @@ const (
 
 // onPurpose is the error of operations that a workload broke off itself, to come again as a client that was lost would.
 var onPurpose = regexp.MustCompile(regexp.QuoteMeta(history.ClientLost))
+
+// tripped is what nodes say of user code that fails as its workload wants it to.
+var tripped = regexp.MustCompile(regexp.QuoteMeta("panic: " + programs.Tripped))
 
 // verdict judges the run from its folder.
 func (r *run) verdict() (Verdict, error) {
@@ -37,6 +41,9 @@ func (r *run) verdict() (Verdict, error) {
 	folder := &checker.Run{Dir: r.o.Dir, Events: events, Nodes: r.cluster.Names(), Logs: r.cluster.Logs(), Ledgers: r.ledgers}
 	growth, facts := leaks(r.o.Dir)
 	v.Results = slices.Concat(checks(folder, r.o.Workloads, r.o.Rate), growth, r.results, r.replacements())
+	if r.o.trims() {
+		v.leaveTrimmed()
+	}
 	v.judge(r.outcomes)
 	v.TookMS = time.Since(r.began).Milliseconds()
 	return v, report.Write(&report.Report{
@@ -55,7 +62,7 @@ func checks(run *checker.Run, workloads []workload.Workload, rate int) []checker
 		check func() []checker.Result
 	}{
 		{"ledger", func() []checker.Result { return checker.Ledger(run) }},
-		{"logs", func() []checker.Result { return []checker.Result{checker.LogScan(run)} }},
+		{"logs", func() []checker.Result { return []checker.Result{checker.LogScan(run, tripped)} }},
 		{"minimum-rate", func() []checker.Result {
 			return []checker.Result{checker.MinimumRate(run, "", float64(rate)/float64(len(workloads))*leastRate)}
 		}},

@@ -61,6 +61,8 @@ type Summary struct {
 	// runs, of everything: nothing is known of them, though all may be green.
 	States map[string]int64 `json:"states"`
 	Holes  *checker.Result  `json:"holes,omitempty"`
+	// Trimmed says in how many runs each result was not to be had, as drivers removed what their snapshots hold.
+	Trimmed map[string]int `json:"trimmed,omitempty"`
 	// Bad are the runs that are not green, with the folders that show why.
 	Bad []Verdict `json:"bad,omitempty"`
 
@@ -168,6 +170,9 @@ func (o *Options) say(format string, args ...any) {
 
 func (s *Summary) add(v Verdict) {
 	s.Runs++
+	for _, name := range v.Trimmed {
+		s.Trimmed[name]++
+	}
 	switch v.Outcome {
 	case Green:
 		s.Green++
@@ -235,6 +240,13 @@ func (s *Summary) Text() string {
 		if of, ok := s.GapsOf[k]; ok {
 			fmt.Fprintf(&b, "  %-12s %s\n", k, of)
 		}
+	}
+	if len(s.Trimmed) > 0 {
+		var all []string
+		for _, name := range slices.Sorted(maps.Keys(s.Trimmed)) {
+			all = append(all, fmt.Sprintf("%s %d", name, s.Trimmed[name]))
+		}
+		fmt.Fprintf(&b, "NOT JUDGED in so many runs, as drivers removed what their snapshots hold: %s\n", strings.Join(all, ", "))
 	}
 	return b.String() + LeftOutText(s.LeftOut) + s.statesText()
 }

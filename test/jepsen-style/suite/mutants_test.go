@@ -43,7 +43,7 @@ func TestCheckersSeeWhatIsWrongInARealRun(t *testing.T) {
 				t.Fatalf("the run is %s: %v", v.Outcome, v.Reasons)
 			}
 			for _, r := range v.Results {
-				if strings.TrimPrefix(r.Workload+": "+r.Checker, ": ") == m.seenBy && r.Verdict == checker.Invalid {
+				if r.Name() == m.seenBy && r.Verdict == checker.Invalid {
 					return
 				}
 			}

@@ -43,7 +43,9 @@ type Options struct {
 	// Every is the mean time between faults of a schedule that is drawn. 0: as Random has it.
 	Every time.Duration
 	Time  time.Duration
-	Rate  int // records a second of all workloads together
+	// WholeLogs lets drivers keep all of the ledger's log also in a run whose seed would have them remove what snapshots hold.
+	WholeLogs bool
+	Rate      int // records a second of all workloads together
 	// Dir is the run's folder, which must be new or empty.
 	Dir  string
 	Node Node
@@ -127,14 +129,37 @@ func (o *Options) schedule(available []schedule.Kind, points []string) (schedule
 	if o.snapshots() {
 		files = append(files, "snapshots")
 	}
-	return schedule.Random(o.Seed, schedule.Options{
+	s, err := schedule.Random(o.Seed, schedule.Options{
 		Files: files,
 		Nodes: o.Nodes, Workloads: names(o.Workloads), Rate: o.Rate, Time: o.Time, Every: o.Every, Kinds: available, Points: o.reached(points),
 	})
+	s.Trim = o.trims()
+	return s, err
 }
 
 // snapshots reports whether drivers write snapshots of the ledger all the time. Disks go by odd and even seeds already.
 func (o *Options) snapshots() bool { return o.Seed/2%2 == 1 }
+
+// trims reports whether drivers remove what their snapshots hold, so that who was away is sent one. Most runs keep whole logs,
+// for oracles that read them.
+func (o *Options) trims() bool {
+	if o.Schedule != nil {
+		return o.Schedule.Trim
+	}
+	return !o.WholeLogs && o.snapshots() && o.Seed/4%4 == 3
+}
+
+// raftFlags say how often drivers write snapshots and how much they keep behind them. A run has 100 to 300 entries a second:
+// who is away for some seconds needs a snapshot, and there is time to send one.
+func (o *Options) raftFlags() []string {
+	switch {
+	case o.trims():
+		return []string{"--raft-snapshot-entries", "200", "--raft-snapshot-interval", "500ms", "--raft-trailing-entries", "300"}
+	case o.snapshots():
+		return []string{"--raft-snapshot-entries", "300", "--raft-snapshot-interval", "500ms", "--raft-trailing-entries", "10000000"}
+	}
+	return []string{"--raft-trailing-entries", "10000000"}
+}
 
 // reached leaves out failpoints that nodes of this run do not come to, or only by chance.
 func (o *Options) reached(points []string) []string {

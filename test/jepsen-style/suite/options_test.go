@@ -3,6 +3,7 @@ package suite
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/raftstream/raftstream/chaos/schedule"
 	"github.com/raftstream/raftstream/test/jepsen-style/workload"
@@ -49,5 +50,33 @@ func TestFailpointsThatARunDoesNotComeToAreLeftOut(t *testing.T) {
 		if got := tt.o.reached(points); !slices.Equal(got, tt.want) {
 			t.Errorf("%d nodes, seed %d: %q, expected %q", tt.o.Nodes, tt.o.Seed, got, tt.want)
 		}
+	}
+}
+
+// Of sixteen seeds in a row eight write snapshots, and two of these, one for each kind of disk, remove what those hold.
+func TestSomeRunsRemoveWhatTheirSnapshotsHold(t *testing.T) {
+	writes, trims := map[bool]int{}, map[bool]int{} // by disk
+	for seed := range uint64(16) {
+		o := Options{Seed: 160 + seed, Nodes: 3, Rate: 1, Time: time.Minute}
+		flags := o.raftFlags()
+		if slices.Contains(flags, "--raft-snapshot-entries") {
+			writes[seed%2 == 0]++
+		}
+		if kept := flags[slices.Index(flags, "--raft-trailing-entries")+1]; len(kept) < 5 {
+			trims[seed%2 == 0]++
+			drawn, err := o.schedule([]schedule.Kind{schedule.Kill}, nil)
+			if o.WholeLogs = true; err != nil || !drawn.Trim || o.trims() {
+				t.Errorf("seed %d: %+v, %v, trimmed although logs are to be whole: %t", o.Seed, drawn, err, o.trims())
+			}
+			if again := (Options{Seed: o.Seed, Schedule: &drawn}); !again.trims() {
+				t.Errorf("seed %d: its schedule does not trim", o.Seed)
+			}
+			if given := (Options{Seed: o.Seed, Schedule: &schedule.Schedule{}}); given.trims() {
+				t.Errorf("seed %d: a schedule that says nothing of it trims", o.Seed)
+			}
+		}
+	}
+	if writes[true] != 4 || writes[false] != 4 || trims[true] != 1 || trims[false] != 1 {
+		t.Errorf("snapshots %v, trimmed %v, expected 4 and 1 for each kind of disk", writes, trims)
 	}
 }

@@ -65,6 +65,21 @@ func (s standing) disorder(status int) string {
 	return fmt.Sprintf("ended with status %d, expected 0", status)
 }
 
+// mostSurprises bounds how often a node is started again that ends by itself and nothing explains it. After that it is left
+// alone until the faults are over: it would do nothing but end.
+const mostSurprises = 5
+
+// surprised counts a surprise of a node, and reports whether there were too many.
+func (r *run) surprised(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.surprises == nil {
+		r.surprises = make(map[string]int)
+	}
+	r.surprises[node]++
+	return r.surprises[node] > mostSurprises
+}
+
 // ended hears of a process that ended although nobody ended it. What nothing explains is a violation; the node is started
 // again, so that the rest can be judged. One that came late to what was damaged is given an empty disk, as an operator does.
 func (r *run) ended(node string, status int) {
@@ -76,6 +91,10 @@ func (r *run) ended(node string, status int) {
 	r.o.Say("%s ended by itself with status %d", node, status)
 	if what == surprise {
 		r.found(processes, checker.Invalid, "%s ended by itself with status %d, %v after the start; see logs/%s.log", node, status, when, node)
+		if r.surprised(node) {
+			r.o.Say("%s has ended by itself more than %d times: it is left alone until the faults are over", node, mostSurprises)
+			return
+		}
 	}
 	if what == refusal {
 		if _, err := disk.Wipe(r.cluster.Dir(node)); err != nil {

@@ -40,6 +40,18 @@ func TestTheEndOfAProcessIsExplainedByItsFaultAloneAndByItsStatus(t *testing.T) 
 	}
 }
 
+func TestANodeMayOnlySurpriseSoOften(t *testing.T) {
+	r := &run{}
+	for n := 1; n <= 2*mostSurprises; n++ {
+		if got := r.surprised("n1"); got != (n > mostSurprises) {
+			t.Errorf("end %d of n1: left alone: %t", n, got)
+		}
+	}
+	if r.surprised("n2") {
+		t.Error("n2 is left alone for what n1 did")
+	}
+}
+
 func TestWhatFaultsTellOfNodesIsInTheVerdict(t *testing.T) {
 	r := &run{outcomes: []nemesis.Outcome{
 		{Event: schedule.Event{ID: 4, Kind: schedule.SyncError}, Proof: chaos.Proof{Bites: 1, Violation: "n1 went on"}},

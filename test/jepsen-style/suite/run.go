@@ -46,9 +46,10 @@ type run struct {
 	stop    context.CancelFunc // ends the workloads' Run
 	working sync.WaitGroup
 
-	mu       sync.Mutex
-	results  []checker.Result // of the run itself
-	replaced []string         // nodes whose damaged disk was, and when
+	mu        sync.Mutex
+	results   []checker.Result // of the run itself
+	replaced  []string         // nodes whose damaged disk was, and when
+	surprises map[string]int   // ends by themselves that nothing explains, by node
 }
 
 // Run runs once. The error says that there is no verdict: something here is wrong, and not with the cluster.

@@ -168,10 +168,7 @@ func (s *site) openCluster(o *Options, ended, left func(node string, status int)
 	if len(s.volumes) > 0 {
 		c.Flags = []string{"--disk-reserve", diskReserve, "--raft-disk-reserve", raftReserve}
 	}
-	c.Flags = append(c.Flags, "--raft-trailing-entries", "10000000") // oracles read the whole log
-	if o.snapshots() {
-		c.Flags = append(c.Flags, "--raft-snapshot-entries", "300", "--raft-snapshot-interval", "500ms")
-	}
+	c.Flags = append(c.Flags, o.raftFlags()...)
 	if s.cluster, err = cluster.New(c); err != nil {
 		return err
 	}

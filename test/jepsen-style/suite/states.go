@@ -17,7 +17,7 @@ const rareStates = "rare-states"
 const enoughRuns = 30
 
 func newSummary(seed uint64) Summary {
-	s := Summary{Seed: seed, Faults: make(map[schedule.Kind]Count), States: make(map[string]int64)}
+	s := Summary{Seed: seed, Faults: make(map[schedule.Kind]Count), States: make(map[string]int64), Trimmed: make(map[string]int)}
 	all, _ := checker.RareStates()
 	for _, name := range all {
 		s.States[name] = 0

@@ -19,7 +19,8 @@ import (
 // Outcome is what a run came to.
 type Outcome string
 
-// Outcomes. Green says that everything planned happened and everything that must hold was checked and holds; Violated that
+// Outcomes. Green says that everything planned happened and everything that must hold was checked and holds, but for what
+// Verdict.Trimmed names; Violated that
 // something does not hold; Incomplete that nothing is known to be wrong, and that something planned did not happen or
 // something could not be checked.
 const (
@@ -57,6 +58,8 @@ type Verdict struct {
 	LeftOut     map[schedule.Kind]string `json:"left_out,omitempty"`
 	Gaps        []Gap                    `json:"gaps,omitempty"`
 	Results     []checker.Result         `json:"results"`
+	// Trimmed names the results that there are not, as drivers removed what their snapshots hold.
+	Trimmed []string `json:"trimmed,omitempty"`
 }
 
 // acknowledged is the name under which results count what clients were told is safe.
@@ -105,6 +108,16 @@ func (v *Verdict) judge(outcomes []nemesis.Outcome) {
 	}
 }
 
+// leaveTrimmed leaves out results that could not be had because drivers removed entries, as they were to.
+func (v *Verdict) leaveTrimmed() {
+	v.Results = slices.DeleteFunc(v.Results, func(r checker.Result) bool {
+		if r.Trimmed {
+			v.Trimmed = append(v.Trimmed, r.Name())
+		}
+		return r.Trimmed
+	})
+}
+
 // acknowledgedOf sums up what clients were told is safe. Several results of a workload may count the same records.
 func acknowledgedOf(results []checker.Result) (n int64) {
 	of := make(map[string]int64)
@@ -118,11 +131,7 @@ func acknowledgedOf(results []checker.Result) (n int64) {
 }
 
 func describe(r checker.Result) string {
-	name := r.Checker
-	if r.Workload != "" {
-		name = r.Workload + ": " + name
-	}
-	text := fmt.Sprintf("%s is %s", name, r.Verdict)
+	text := fmt.Sprintf("%s is %s", r.Name(), r.Verdict)
 	if r.Lost+r.Duplicated+r.Phantom+r.Unexplained > 0 {
 		text += fmt.Sprintf(" (lost %d, duplicated %d, phantom %d, unexplained %d)", r.Lost, r.Duplicated, r.Phantom, r.Unexplained)
 	}
@@ -154,6 +163,9 @@ func (v *Verdict) facts(workloads []string) []report.Fact {
 	}
 	if len(v.Gaps) > 0 {
 		facts = append(facts, report.Fact{Name: "leader hit until the next batch allocated", Value: SpreadOf(v.Gaps).String()})
+	}
+	if len(v.Trimmed) > 0 {
+		facts = append(facts, report.Fact{Name: "not judged, as drivers removed what their snapshots hold", Value: strings.Join(v.Trimmed, ", ")})
 	}
 	if left := LeftOutText(v.LeftOut); left != "" {
 		facts = append(facts, report.Fact{Name: "left out", Value: left})

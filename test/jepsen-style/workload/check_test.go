@@ -49,6 +49,11 @@ var made = map[string]struct {
 	}, makeSink},
 	"files":        {map[string]string{"lost": "exactly-once", "doubled": "exactly-once"}, makeFiles},
 	"backpressure": {map[string]string{"slow": "latency", "not processed": "backlog"}, makeBackpressure},
+	"resume": {map[string]string{
+		"lost": "exactly-once", "doubled": "exactly-once", "in another batch": "batch contents",
+		"resumed twice": "resumptions", "another index": "resumptions", "another wish": "resumptions", "not its own failure": "resumptions",
+		"shown too early": "resumptions", "shown too late": "resumptions",
+	}, makeResume},
 	"apps": {map[string]string{
 		"two for one request": "lifecycle", "runs after its stop": "lifecycle",
 		"back to life": "lifecycle", "not the newest": "lifecycle",
@@ -99,7 +104,7 @@ func TestEveryAcknowledgedRecordIsCounted(t *testing.T) {
 	}
 	for name, want := range map[string]int{
 		"append-set": 3, "counter": all, "map-counter": all, "window": all, "windows": all, "receiver": 9, "sink": 5, "files": 3,
-		"backpressure": 4, "apps": 0, "membership": 0, "ledger": 2,
+		"backpressure": 4, "resume": 3, "apps": 0, "membership": 0, "ledger": 2,
 	} {
 		spec, err := Named(name)
 		if err != nil {
@@ -330,6 +335,40 @@ func makeBackpressure(f *folder, plant string) {
 	}
 	f.op(history.Read, history.OK, 12, "", history.Counts{App: f.name, ID: madeApp, Received: 4, Processed: processed, State: history.Stopped})
 	f.saved(outputsPrefix, 1, "p0-1", "p0-2", "p0-3", "calm-1")
+}
+
+// makeResume is the run of makeAppendSet whose first batch fails at index 10 and is resumed at 11.
+func makeResume(f *folder, plant string) {
+	failure := checker.Turn{Failed: true, Error: "task 0 of stage 0: panic: " + programs.Tripped}
+	index, after := uint64(11), uint64(0)
+	f.turns = []checker.Turn{failure, {After: 0, Index: 11}}
+	switch plant {
+	case "resumed twice":
+		f.turns = append(f.turns, failure, checker.Turn{After: 0})
+	case "another index":
+		index = 12
+	case "another wish":
+		after = 7
+	case "not its own failure":
+		f.turns[0].Error = "no executor is there"
+	}
+	show := func(index uint64, state string) {
+		f.op(history.Read, history.OK, index, "", history.Counts{App: f.name, ID: madeApp, State: state})
+	}
+	show(9, history.Running)
+	if plant == "shown too early" {
+		show(9, history.Failed)
+	}
+	show(10, history.Failed)
+	f.op(history.Resume, history.Info, 0, "", history.Resumption{App: f.name, ID: madeApp, After: after})
+	f.op(history.Resume, history.OK, index, "", history.Resumption{App: f.name, ID: madeApp, After: after})
+	if plant == "shown too late" {
+		show(12, history.Failed)
+	}
+	if plant != "resumed twice" {
+		show(20, history.Running)
+	}
+	makeAppendSet(f, plant)
 }
 
 func makeLifecycle(f *folder, plant string) {

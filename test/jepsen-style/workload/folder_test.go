@@ -27,6 +27,7 @@ type folder struct {
 	dir     string
 	run     *checker.Run
 	process int
+	turns   []checker.Turn // of the application, before the ledger completes its first batch; with an Index twice in one entry
 }
 
 func newFolder(t *testing.T, name string) *folder {
@@ -128,7 +129,22 @@ func (f *folder) ledger(records ...uint64) {
 		at := madeZero + (i+1)*madeBatch
 		line("BlocksAllocated", fmt.Sprintf(`"app":5,"from":%d,"to":%d,"last":false,"direct":[]`, at, at),
 			fmt.Sprintf(`},"allocated":[{"app":5,"stream":0,"instance":7,"number":%d}]}`, i+1))
-		line("BatchCompleted", fmt.Sprintf(`"app":5,"time":%d,"office":6,"attempt":%d,"lost":0,"lost_blocks":[]`, at, index), "}}")
+		attempt := index
+		for _, turn := range f.turns {
+			if turn.Failed {
+				line("BatchFailed", fmt.Sprintf(`"app":5,"time":%d,"office":6,"attempt":%d,"error":%q`, at, attempt, turn.Error), "}}")
+				continue
+			}
+			line("ApplicationResumed", fmt.Sprintf(`"app":5,"prev":%d,"accept_loss":false`, turn.After), "}}")
+			attempt = index
+			if turn.Index > 0 {
+				text := out.String()
+				last := text[strings.LastIndexByte(text[:len(text)-1], '\n')+1:]
+				out.WriteString(strings.Replace(last, `"n":1`, `"n":2`, 1))
+			}
+		}
+		f.turns = nil
+		line("BatchCompleted", fmt.Sprintf(`"app":5,"time":%d,"office":6,"attempt":%d,"lost":0,"lost_blocks":[]`, at, attempt), "}}")
 	}
 	head := fmt.Sprintf(`{"node":"n1","first_index":1,"last_index":%d,"snapshot_index":0}`+"\n", index)
 	tail := fmt.Sprintf(`{"node":"n1","applied_index":%d,"state_hash":"%064x"}`+"\n", index, index)

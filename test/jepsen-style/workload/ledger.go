@@ -139,7 +139,8 @@ func (w *ledger) reader(e *Env, node string) (r *reader, err error) {
 	return r, err
 }
 
-func (r *reader) counts(ctx context.Context) {
+// counts gives what it read: of an application that is not shown, its name alone.
+func (r *reader) counts(ctx context.Context) history.Counts {
 	asked := history.Counts{App: r.app.Name, ID: r.app.ID, Stale: r.stale}
 	_ = r.actor.read(history.Read, asked, func() (reply, error) {
 		got, err := r.client.GetApp(ctx, &raftstreamv1.GetAppRequest{Id: r.app.ID, Stale: r.stale})
@@ -150,9 +151,10 @@ func (r *reader) counts(ctx context.Context) {
 		asked.Received, asked.Processed, asked.Discarded = a.GetRecordsReceived(), a.GetRecordsProcessed(), a.GetRecordsDiscarded()
 		asked.Queued, asked.Pending = a.GetRecordsQueued(), a.GetPendingBatches()
 		asked.Zero, asked.Allocated, asked.Completed = a.GetZeroTimeMs(), a.GetLastAllocatedMs(), a.GetLastCompletedMs()
-		asked.State = stateOf(a)
+		asked.State, asked.Resumed = stateOf(a), a.GetResumedIndex()
 		return reply{value: asked, index: got.GetRaftIndex()}, nil
 	})
+	return asked
 }
 
 func (r *reader) batches(ctx context.Context) {

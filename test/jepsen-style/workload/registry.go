@@ -26,6 +26,7 @@ func All() []Spec {
 		{"sink", []string{"journal"}, newSink},
 		{"files", []string{"grep"}, func() Workload { return new(files) }},
 		{"backpressure", []string{"slow"}, func() Workload { return new(backpressure) }},
+		{"resume", []string{"brittle"}, newResume},
 		{"apps", []string{"grep"}, newLifecycle},
 		{"membership", nil, func() Workload { return membership{} }},
 		{"ledger", []string{"grep"}, func() Workload { return new(ledger) }},
