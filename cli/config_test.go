@@ -116,3 +116,15 @@ func TestWrongConfigurationIsNamed(t *testing.T) {
 		})
 	}
 }
+
+func TestALongHostNameGivesAShortNodeName(t *testing.T) {
+	for host, want := range map[string]string{
+		"a":                                    "a",
+		"n1.example.org":                       "n1.example.org",
+		"ip-172-31-22-101.region.internal.org": "ip-172-31-22-101",
+	} {
+		if got := nodeName(host); got != want {
+			t.Errorf("%s: %s, expected %s", host, got, want)
+		}
+	}
+}

@@ -99,6 +99,15 @@ func (e *env) startCommand() *cobra.Command {
 	return cmd
 }
 
+// nodeName makes the default name of a node: the host's, without its domain where that would be too long.
+func nodeName(host string) string {
+	if len(host) <= maxNodeName {
+		return host
+	}
+	first, _, _ := strings.Cut(host, ".")
+	return first
+}
+
 // maxNodeName is what gossip carries of a name, in bytes.
 const maxNodeName = 32
 
@@ -118,7 +127,7 @@ func (c *nodeConfig) check() error {
 		if err != nil {
 			return fmt.Errorf("name of the host: %w; give --name", err)
 		}
-		c.name = host
+		c.name = nodeName(host)
 	}
 	if len(c.name) > maxNodeName {
 		return usagef("flag --name: %q, expected at most %d bytes", c.name, maxNodeName)
