@@ -39,6 +39,7 @@ type Sink[T any] interface {
 	Write(ctx context.Context, p Partition, seq iter.Seq[T]) (receipt []byte, err error)
 	// Commit completes a batch after all its partitions were written, receipts[i] being that of partition i; there are none
 	// where the dataset has no partitions. What it did must be durable when it returns nil. It must do nothing for a batch that
-	// is committed, though the receipts may be others than then. An error fails the attempt, and the batch is run again.
+	// is committed, though the receipts may be others than then. After an error it is called
+	// again with the same receipts, a bounded number of times; then the batch fails, and runs again when it is resumed.
 	Commit(ctx context.Context, b Batch, receipts [][]byte) error
 }

@@ -17,7 +17,7 @@ const (
 	maxPrintLine = 1000 // bytes; MaxReceipt holds maxPrint+1 of them
 )
 
-// Print writes the first n (10) records of every batch to the log of the coordinator's process, under the batch time.
+// Print writes the first n (10) records of every batch to the standard output of the coordinator's process, under the batch time.
 // It may print a batch again after a failure.
 func (s *DStream[T]) Print(n ...int) {
 	o := s.output("print")

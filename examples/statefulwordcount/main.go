@@ -5,6 +5,7 @@ package main
 import (
 	"iter"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,15 @@ func totals(lines *dstream.DStream[string], start map[string]int64) *dstream.Sta
 		s.Update(total)
 		return dstream.Some(dstream.Pair(word, total))
 	}
-	initial := func() iter.Seq2[string, int64] { return maps.All(start) }
+	initial := func() iter.Seq2[string, int64] { // in order: what it gives must be the same whenever it is called
+		return func(yield func(string, int64) bool) {
+			for _, word := range slices.Sorted(maps.Keys(start)) {
+				if !yield(word, start[word]) {
+					return
+				}
+			}
+		}
+	}
 	return dstream.MapWithState(perBatch, add, dstream.InitialState(initial))
 }
 
