@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -9,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 )
 
 // hcLogger lets raft write to our logger.
@@ -68,10 +70,19 @@ var ordinary = map[string]bool{
 	"peer has newer term, stopping replication":                                                                      true,
 }
 
+// removed reports whether raft misses an entry that a snapshot holds: who needs it is sent the snapshot. Where raft itself
+// needs it, it fails loudly all the same.
+func removed(message string, args []any) bool {
+	return message == "failed to get log" && slices.ContainsFunc(args, func(arg any) bool {
+		err, ok := arg.(error)
+		return ok && errors.Is(err, raft.ErrLogNotFound)
+	})
+}
+
 // Log writes a message; raft's arguments are keys and values as slog's are.
 func (l *hcLogger) Log(level hclog.Level, message string, args ...any) {
 	to := slogLevel(level)
-	if to > slog.LevelInfo && ordinary[message] {
+	if to > slog.LevelInfo && (ordinary[message] || removed(message, args)) {
 		to = slog.LevelInfo
 	}
 	if !l.log.Enabled(context.Background(), to) {
