@@ -39,7 +39,7 @@ type remoteLink struct {
 	stream  grpc.BidiStreamingClient[clusterpb.Up, clusterpb.Down]
 	cancel  context.CancelFunc
 	welcome job.Welcome
-	up      chan *clusterpb.Up
+	up      chan outgoing[*clusterpb.Up]
 	orders  chan job.ToExecutor
 	lanes   [job.Lanes]requestLane
 	silence *time.Timer
@@ -64,7 +64,7 @@ func openLink(ctx context.Context, conn *grpc.ClientConn, h job.Hello) (*remoteL
 	l := &remoteLink{
 		conn:   conn,
 		cancel: cancel,
-		up:     make(chan *clusterpb.Up),
+		up:     make(chan outgoing[*clusterpb.Up]),
 		orders: make(chan job.ToExecutor, ordersMax),
 		dead:   make(chan struct{}),
 		limit:  controlMax,
@@ -145,8 +145,13 @@ func (l *remoteLink) Request(ctx context.Context, lane job.Lane, r job.ToDriver)
 	q := &l.lanes[lane]
 	q.number++
 	m.Lane, m.Number = uint32(lane), q.number
+	o, err := prepare(&clusterpb.Up{Body: &clusterpb.Up_Request{Request: m}})
+	if err != nil {
+		l.fail(err)
+		return job.Reply{}, l.err
+	}
 	select {
-	case l.up <- &clusterpb.Up{Body: &clusterpb.Up_Request{Request: m}}:
+	case l.up <- o:
 	case <-l.dead:
 		return job.Reply{}, l.err
 	case <-ctx.Done():
@@ -185,11 +190,12 @@ func (l *remoteLink) read() {
 			l.fail(fmt.Errorf("control stream: %w", faultOf(err)))
 			return
 		}
-		l.silence.Reset(silenceMax)
+		l.silence.Stop() // what came may be long: to decode it is no silence of the other side
 		if err := l.take(m); err != nil {
 			l.fail(err)
 			return
 		}
+		l.silence.Reset(silenceMax)
 	}
 }
 
@@ -236,15 +242,15 @@ func (l *remoteLink) write(ctx context.Context) {
 	beat := time.NewTicker(heartbeatEvery)
 	defer beat.Stop()
 	for {
-		var m *clusterpb.Up
+		var o outgoing[*clusterpb.Up]
 		select {
 		case <-ctx.Done():
 			return
-		case m = <-l.up:
+		case o = <-l.up:
 		case <-beat.C:
-			m = &clusterpb.Up{Body: &clusterpb.Up_Heartbeat{Heartbeat: &clusterpb.Heartbeat{}}}
+			o.message = &clusterpb.Up{Body: &clusterpb.Up_Heartbeat{Heartbeat: &clusterpb.Heartbeat{}}}
 		}
-		if err := sendUp(m, l.stream.Send); err != nil {
+		if err := sendUp(o, l.stream.Send); err != nil {
 			if !errors.Is(err, io.EOF) { // Recv tells why the stream has ended
 				l.fail(fmt.Errorf("control stream: send: %w", err))
 			}

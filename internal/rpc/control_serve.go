@@ -128,7 +128,7 @@ func (s *Server) awaitHello(ctx context.Context, in <-chan upward) (job.Hello, e
 // carrier carries one local link over a stream.
 type carrier struct {
 	link   job.Link
-	down   chan *clusterpb.Down
+	down   chan outgoing[*clusterpb.Down]
 	lanes  [job.Lanes]chan *clusterpb.Request
 	failed chan error // the first failure of a worker
 	pieces assembler  // of what comes up
@@ -138,7 +138,7 @@ type carrier struct {
 
 func newCarrier(link job.Link, limit int, log *slog.Logger) *carrier {
 	c := &carrier{
-		link: link, down: make(chan *clusterpb.Down), failed: make(chan error, 1),
+		link: link, down: make(chan outgoing[*clusterpb.Down]), failed: make(chan error, 1),
 		pieces: assembler{limit: limit}, limit: limit, log: log,
 	}
 	for i := range c.lanes {
@@ -155,8 +155,13 @@ func (c *carrier) fail(err error) {
 }
 
 func (c *carrier) send(ctx context.Context, m *clusterpb.Down) bool {
+	o, err := prepare(m)
+	if err != nil {
+		c.fail(err)
+		return false
+	}
 	select {
-	case c.down <- m:
+	case c.down <- o:
 		return true
 	case <-ctx.Done():
 		return false
@@ -176,10 +181,10 @@ func (c *carrier) run(ctx context.Context, in <-chan upward, stopping <-chan str
 			if u.err != nil {
 				return u.err
 			}
-			silence.Reset(silenceMax)
 			if err := c.take(u.m); err != nil {
 				return err
 			}
+			silence.Reset(silenceMax) // what came may be long: to decode it is no silence of the other side
 		case <-silence.C:
 			return job.ErrSilent
 		case err := <-c.failed:
@@ -286,15 +291,15 @@ func (c *carrier) write(ctx context.Context, stream grpc.BidiStreamingServer[clu
 	beat := time.NewTicker(heartbeatEvery)
 	defer beat.Stop()
 	for {
-		var m *clusterpb.Down
+		var o outgoing[*clusterpb.Down]
 		select {
-		case m = <-c.down:
+		case o = <-c.down:
 		case <-beat.C:
-			m = &clusterpb.Down{Body: &clusterpb.Down_Heartbeat{Heartbeat: &clusterpb.Heartbeat{}}}
+			o.message = &clusterpb.Down{Body: &clusterpb.Down_Heartbeat{Heartbeat: &clusterpb.Heartbeat{}}}
 		case <-ctx.Done():
 			return
 		}
-		if err := sendDown(m, stream.Send); err != nil {
+		if err := sendDown(o, stream.Send); err != nil {
 			c.fail(&brokenError{err})
 			return
 		}

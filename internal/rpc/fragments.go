@@ -35,29 +35,43 @@ func fragments(encoded []byte) iter.Seq[*clusterpb.Fragment] {
 	}
 }
 
-// sendUp sends m, in fragments if it is long.
-func sendUp(m *clusterpb.Up, send func(*clusterpb.Up) error) error {
-	return sendCut(m, send, func(f *clusterpb.Fragment) *clusterpb.Up {
+// outgoing is a message for the writer of a stream. A long one is encoded already: the writer's heartbeats do not wait for that.
+type outgoing[M proto.Message] struct {
+	message M
+	encoded []byte // nil: message is short
+}
+
+// prepare makes a message ready for the writer.
+func prepare[M proto.Message](m M) (outgoing[M], error) {
+	if proto.Size(m) <= fragmentMax {
+		return outgoing[M]{message: m}, nil
+	}
+	encoded, err := proto.Marshal(m)
+	if err != nil {
+		return outgoing[M]{}, fmt.Errorf("encode a message of a control stream: %w", err)
+	}
+	return outgoing[M]{encoded: encoded}, nil
+}
+
+// sendUp sends o, in fragments if it is long.
+func sendUp(o outgoing[*clusterpb.Up], send func(*clusterpb.Up) error) error {
+	return o.send(send, func(f *clusterpb.Fragment) *clusterpb.Up {
 		return &clusterpb.Up{Body: &clusterpb.Up_Fragment{Fragment: f}}
 	})
 }
 
-// sendDown sends m, in fragments if it is long.
-func sendDown(m *clusterpb.Down, send func(*clusterpb.Down) error) error {
-	return sendCut(m, send, func(f *clusterpb.Fragment) *clusterpb.Down {
+// sendDown sends o, in fragments if it is long.
+func sendDown(o outgoing[*clusterpb.Down], send func(*clusterpb.Down) error) error {
+	return o.send(send, func(f *clusterpb.Fragment) *clusterpb.Down {
 		return &clusterpb.Down{Body: &clusterpb.Down_Fragment{Fragment: f}}
 	})
 }
 
-func sendCut[M proto.Message](m M, send func(M) error, wrap func(*clusterpb.Fragment) M) error {
-	if proto.Size(m) <= fragmentMax {
-		return send(m)
+func (o outgoing[M]) send(send func(M) error, wrap func(*clusterpb.Fragment) M) error {
+	if o.encoded == nil {
+		return send(o.message)
 	}
-	encoded, err := proto.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("encode a message of a control stream: %w", err)
-	}
-	for f := range fragments(encoded) {
+	for f := range fragments(o.encoded) {
 		if err := send(wrap(f)); err != nil {
 			return err
 		}
