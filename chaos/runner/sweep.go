@@ -132,16 +132,16 @@ func (n *note) endProcesses() (ended int, err error) {
 			return ended, fmt.Errorf("end process %d: %w", pid, err)
 		}
 	}
-	return len(waiting), n.await(waiting)
+	return len(waiting), await(waiting)
 }
 
-// await waits until processes are gone.
-func (n *note) await(pids []int) error {
+// await waits until processes that were killed are over.
+func await(pids []int) error {
 	late := time.NewTimer(endTime)
 	defer late.Stop()
 	again := time.NewTicker(endEvery)
 	defer again.Stop()
-	for slices.ContainsFunc(pids, n.started) {
+	for slices.ContainsFunc(pids, func(pid int) bool { return !over(pid) }) {
 		select {
 		case <-again.C:
 		case <-late.C:
@@ -149,6 +149,17 @@ func (n *note) await(pids []int) error {
 		}
 	}
 	return nil
+}
+
+// over reports whether a process has ended with all its threads. Only then are its files closed: it loses its binary and its
+// arguments, which name it, a moment before.
+func over(pid int) bool {
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return err != nil || !slices.ContainsFunc(threads, func(t os.DirEntry) bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/stat", pid, t.Name()))
+		behind := strings.LastIndex(string(b), ") ") // the command's name
+		return err == nil && behind >= 0 && !strings.HasPrefix(string(b[behind+2:]), "Z") && !strings.HasPrefix(string(b[behind+2:]), "X")
+	})
 }
 
 // started reports whether a process is a node of the run: it runs the run's binary, on a data directory below its folder. One
