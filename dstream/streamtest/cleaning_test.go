@@ -1,7 +1,6 @@
 package streamtest
 
 import (
-	"reflect"
 	"testing"
 	"time"
 
@@ -58,19 +57,27 @@ func TestInputIsKeptForAsLongAsSomethingMayReadIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		op   func(*dstream.DStream[int]) *dstream.DStream[int]
 		want []int // after each batch
+		may  []int // after each batch, where the checkpoint of that very batch was committed by then; nil: as want
 	}{
-		"no window": {passing, []int{0, 1, 2, 3, 4, 5, 6, 7}},
-		"a window":  {func(s *dstream.DStream[int]) *dstream.DStream[int] { return passing(s).Window(3*second, second) }, []int{0, 0, 0, 1, 2, 3, 4, 5}},
+		"no window": {passing, []int{0, 1, 2, 3, 4, 5, 6, 7}, nil},
+		"a window":  {func(s *dstream.DStream[int]) *dstream.DStream[int] { return passing(s).Window(3*second, second) }, []int{0, 0, 0, 1, 2, 3, 4, 5}, nil},
 		"two windows in a chain": {func(s *dstream.DStream[int]) *dstream.DStream[int] {
 			return passing(s).Window(2*second, 2*second).Window(4*second, 2*second)
-		}, []int{0, 0, 0, 0, 1, 2, 3, 4}},
+		}, []int{0, 0, 0, 0, 1, 2, 3, 4}, nil},
 		"a window that keeps its records": {func(s *dstream.DStream[int]) *dstream.DStream[int] {
 			return s.Repartition(2).Window(3*second, second).Checkpoint(3 * second)
-		}, []int{0, 0, 0, 3, 3, 3, 6, 6}},
+		}, []int{0, 0, 0, 3, 3, 3, 6, 6}, []int{0, 0, 2, 3, 3, 5, 6, 6}},
 	} {
+		may := c.may
+		if may == nil {
+			may = c.want
+		}
 		got := cleanedAfter(t, 8, c.op)
-		if !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s: cleaned up to %v, want %v", name, got, c.want)
+		for i := range c.want {
+			if got[i] != c.want[i] && got[i] != may[i] {
+				t.Errorf("%s: cleaned up to %v, want %v, or %v where checkpoints are quick", name, got, c.want, may)
+				break
+			}
 		}
 	}
 }
