@@ -412,11 +412,7 @@ type AllocatedRange struct {
 // Allocated gives what every batch of an application was given, in order of time: the input of oracles. It takes the
 // ledgers of all nodes together; blocks that a batch gave up by accepting loss are left out.
 func Allocated(run *Run, app uint64) ([]AllocatedBatch, error) {
-	dumps, err := readDumps(run)
-	if err != nil {
-		return nil, err
-	}
-	log, err := whole(dumps)
+	log, err := wholeLog(run)
 	if err != nil {
 		return nil, err
 	}

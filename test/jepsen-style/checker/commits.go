@@ -19,11 +19,7 @@ type commit struct{ first, last, index uint64 }
 
 // readCommits reads the ledgers of a run. An error says that they do not go back to the beginning.
 func readCommits(run *Run) (*commits, error) {
-	dumps, err := readDumps(run)
-	if err != nil {
-		return nil, err
-	}
-	log, err := whole(dumps)
+	log, err := wholeLog(run)
 	if err != nil {
 		return nil, err
 	}

@@ -214,6 +214,15 @@ func whole(dumps []*dump) ([]ledgerLine, error) {
 	return all, nil
 }
 
+// wholeLog is whole of the ledgers of a run.
+func wholeLog(run *Run) ([]ledgerLine, error) {
+	dumps, err := readDumps(run)
+	if err != nil {
+		return nil, err
+	}
+	return whole(dumps)
+}
+
 // sameEntry reports whether two nodes hold the same under one index.
 func sameEntry(a, b []ledgerLine) bool {
 	return slices.EqualFunc(a, b, func(x, y ledgerLine) bool {

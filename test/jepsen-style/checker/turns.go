@@ -10,11 +10,7 @@ type Turn struct {
 
 // Turns gives the turns of an application, in order.
 func Turns(run *Run, app uint64) ([]Turn, error) {
-	dumps, err := readDumps(run)
-	if err != nil {
-		return nil, err
-	}
-	log, err := whole(dumps)
+	log, err := wholeLog(run)
 	if err != nil {
 		return nil, err
 	}
